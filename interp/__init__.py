@@ -1,0 +1,1 @@
+"""Mechanistic interpretability on hooks."""

@@ -1,0 +1,94 @@
+"""Hook points: identity modules at which an activation can be read or replaced.
+
+They are TransformerLens' own `HookPoint`, with four additions: each knows the names of its axes; each may be
+switched off, and then refuses hooks; an edit that does not fit is an error; and reading many points at once
+(`recording`) costs a dictionary look-up a point instead of a PyTorch hook.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint as TransformerLensHookPoint
+
+from .errors import HookReturnError
+
+Reader = Callable[[str, Tensor], None]
+
+# A context variable, so that a recording in one thread never sees the forward pass of another.
+_readers: ContextVar[Mapping["HookPoint", Reader] | None] = ContextVar("readers", default=None)
+
+
+class HookPoint(TransformerLensHookPoint):
+    """The identity, at a named place of the forward pass.
+
+    Attributes:
+        axes: names of the activation's axes, in order; see the glossary in `interp`.
+        switch: the config field that turns the point on, or None where it always fires.
+        enabled: whether the point fires at all under the present configuration.
+    """
+
+    def __init__(self, axes: str = "batch pos d_model", switch: str | None = None) -> None:
+        super().__init__()
+        self.axes = tuple(axes.split())
+        self.switch = switch
+        self.enabled = switch is None
+
+    @property
+    def hooked(self) -> bool:
+        """Whether any hook, forward or backward, is installed here."""
+        return bool(
+            self._forward_hooks or self._backward_hooks or self._forward_pre_hooks or self._backward_pre_hooks
+        )
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody looks: a fused kernel may skip the activation exactly when nobody does."""
+        readers = _readers.get()
+        return self.hooked or (readers is not None and self in readers)
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        """The activation, edited by the hooks installed here.
+
+        Raises:
+            HookReturnError: a hook returned something of another type, shape, dtype or device.
+        """
+        if self.hooked:
+            edited = super().__call__(activation)
+            self._check(edited, activation)
+            activation = edited
+        readers = _readers.get()
+        if readers is not None and self in readers:
+            readers[self](self.name or "", activation)
+        return activation
+
+    def _check(self, edited: object, activation: Tensor) -> None:
+        if not isinstance(edited, Tensor):
+            raise HookReturnError(
+                f"the hook on {self.name} returned a {type(edited).__name__}; it must return a tensor, or None "
+                "to leave the activation as it is"
+            )
+        given = (tuple(edited.shape), edited.dtype, edited.device)
+        expected = (tuple(activation.shape), activation.dtype, activation.device)
+        if given != expected:
+            raise HookReturnError(
+                f"the hook on {self.name} returned shape {given[0]}, {given[1]}, on {given[2]}; the activation "
+                f"there has shape {expected[0]} ({' '.join(self.axes)}), {expected[1]}, on {expected[2]}"
+            )
+
+
+@contextmanager
+def recording(readers: Mapping[HookPoint, Reader]) -> Iterator[None]:
+    """Within the block, each point's reader is called with its name and its activation after all edits."""
+    token = _readers.set({**(_readers.get() or {}), **readers})
+    try:
+        yield
+    finally:
+        _readers.reset(token)
+
+
+def as_high_precision(activation: Tensor) -> Tensor:
+    """The activation in float32 if it is a 16-bit number, else unchanged: sums of squares overflow in 16 bits."""
+    return activation.float() if activation.dtype in (torch.float16, torch.bfloat16) else activation

@@ -1,0 +1,238 @@
+"""Hooking and caching with TransformerLens' methods, stricter: nothing is hooked or cached that would not fire."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformer_lens import ActivationCache, HookedRootModule
+from transformer_lens.utilities import Slice
+
+from .config import HookedTransformerConfig, check_attn_in
+from .errors import HookNeverFiredError, InputError, NoPointMatchedError, PointOffError, UnknownPointError
+from .hook_point import HookPoint, recording
+
+NameOrFilter = str | Callable[[str], bool]
+NamesFilter = NameOrFilter | Sequence[str] | None
+Hook = Callable[..., Any]
+PositionSlice = Slice | int | tuple[int, ...] | list[int] | Tensor
+
+
+class HookedModel(HookedRootModule):
+    """What a model needs to be hooked by name. Subclasses have `cfg` and call `setup()` when they are built."""
+
+    cfg: HookedTransformerConfig
+    hook_dict: dict[str, HookPoint]  # type: ignore[assignment]
+
+    def points(self, which: NamesFilter) -> list[str]:
+        """The names of the points that fire and that the name, list of names or predicate selects.
+
+        Raises:
+            UnknownPointError: a name that the model does not have.
+            PointOffError: a name, or a predicate's only matches, switched off by the configuration.
+            NoPointMatchedError: a predicate or list that selects nothing.
+        """
+        if which is None:
+            return [name for name, point in self.hook_dict.items() if point.enabled]
+        if not callable(which):
+            names = [which] if isinstance(which, str) else list(which)
+            for name in names:
+                self._require_on(name)
+            matched = names
+        else:
+            named = [name for name in self.hook_dict if which(name)]
+            matched = [name for name in named if self.hook_dict[name].enabled]
+            if named and not matched:
+                self._require_on(named[0])
+        if not matched:
+            raise NoPointMatchedError(
+                f"the filter selects none of the {len(self.hook_dict)} hook points, among them "
+                f"{', '.join(list(self.hook_dict)[:3])}"
+            )
+        return matched
+
+    def add_hook(self, name: NameOrFilter, hook: Hook, dir: str = "fwd", **options: Any) -> None:  # type: ignore[override]
+        """A hook that stays until `reset_hooks`, at one point or at every point that a predicate selects.
+
+        Raises:
+            UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+        """
+        for point in self.points(name):
+            super().add_hook(point, hook, dir=dir, **options)  # type: ignore[arg-type]
+
+    @contextmanager
+    def hooks(
+        self,
+        fwd_hooks: Sequence[tuple[NameOrFilter, Hook]] = (),
+        bwd_hooks: Sequence[tuple[NameOrFilter, Hook]] = (),
+        reset_hooks_end: bool = True,
+        clear_contexts: bool = False,
+    ) -> Iterator["HookedModel"]:
+        """Within the block, the hooks are installed: all of them, or none if one name is wrong.
+
+        Raises:
+            UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+        """
+        forward, backward = self._expanded(fwd_hooks), self._expanded(bwd_hooks)
+        with super().hooks(forward, backward, reset_hooks_end, clear_contexts):
+            yield self
+
+    def run_with_hooks(
+        self,
+        *model_args: Any,
+        fwd_hooks: Sequence[tuple[NameOrFilter, Hook]] = (),
+        bwd_hooks: Sequence[tuple[NameOrFilter, Hook]] = (),
+        reset_hooks_end: bool = True,
+        clear_contexts: bool = False,
+        **model_kwargs: Any,
+    ) -> Any:
+        """The output of one forward pass with the hooks installed.
+
+        Raises:
+            HookNeverFiredError: a forward hook stood at a point that this run did not reach.
+            UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+        """
+        fired: set[str] = set()
+        counted = [(name, _noting(hook, name, fired)) for name, hook in self._expanded(fwd_hooks)]
+        with self.hooks(counted, bwd_hooks, reset_hooks_end, clear_contexts):
+            output = self(*model_args, **model_kwargs)
+        silent = sorted({name for name, _ in counted} - fired)
+        if silent:
+            raise HookNeverFiredError(
+                f"the hook on {silent[0]} did not fire{f', nor did {len(silent) - 1} others' if silent[1:] else ''}: "
+                "this run does not reach it (start_at_layer, stop_at_layer or return_type=None leave it out)"
+            )
+        return output
+
+    def run_with_cache(
+        self,
+        *model_args: Any,
+        names_filter: NamesFilter = None,
+        device: torch.device | str | None = None,
+        remove_batch_dim: bool = False,
+        incl_bwd: bool = False,
+        reset_hooks_end: bool = True,
+        clear_contexts: bool = False,
+        pos_slice: PositionSlice | None = None,
+        return_cache_object: bool = True,
+        **model_kwargs: Any,
+    ) -> tuple[Any, ActivationCache | dict[str, Tensor]]:
+        """The output of one forward pass and the activations of the selected points (default: all that fire).
+
+        Entries are snapshots after all edits: none shares memory with another, and no later hook can change one.
+
+        Args:
+            incl_bwd: call `backward` on the output, and cache the gradients under `name + "_grad"`.
+            pos_slice: the positions to keep (the query positions of scores and patterns).
+
+        Raises:
+            UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+            InputError: `remove_batch_dim` for a batch of more than one.
+        """
+        names = self.points(names_filter)
+        snapshots = _Snapshots(self, device, remove_batch_dim, Slice.unwrap(pos_slice))
+        gradients = [(name, snapshots.read_gradient) for name in names] if incl_bwd else []
+        with recording({self.hook_dict[name]: snapshots.read for name in names}):
+            with super().hooks([], gradients, reset_hooks_end, clear_contexts):
+                output = self(*model_args, **model_kwargs)
+                if incl_bwd:
+                    output.backward()
+        if not return_cache_object:
+            return output, snapshots.activations
+        return output, ActivationCache(snapshots.activations, self, has_batch_dim=not remove_batch_dim)
+
+    def set_use_attn_result(self, use_attn_result: bool) -> None:
+        """Whether `attn.hook_result` fires: each head's write into the stream by itself."""
+        self._switch("use_attn_result", use_attn_result)
+
+    def set_use_split_qkv_input(self, use_split_qkv_input: bool) -> None:
+        """Whether `hook_q_input`, `hook_k_input` and `hook_v_input` fire: a copy of the stream for each head."""
+        self._switch("use_split_qkv_input", use_split_qkv_input)
+
+    def set_use_hook_mlp_in(self, use_hook_mlp_in: bool) -> None:
+        """Whether `hook_mlp_in` fires: the stream as the MLP reads it, before its norm."""
+        self._switch("use_hook_mlp_in", use_hook_mlp_in)
+
+    def set_use_attn_in(self, use_attn_in: bool) -> None:
+        """Whether `hook_attn_in` fires: the stream as each head reads it, before the norm."""
+        self._switch("use_attn_in", use_attn_in)
+
+    def _switch(self, field: str, on: bool) -> None:
+        changed = replace(self.cfg, **{field: on})
+        check_attn_in(changed)
+        mine = [point for point in self.hook_dict.values() if point.switch == field]
+        hooked = [point.name for point in mine if point.hooked and not on]
+        if hooked:
+            raise PointOffError(f"{hooked[0]} has hooks; remove them before {field} is switched off")
+        self.cfg = changed
+        for point in mine:
+            point.enabled = on
+
+    def _require_on(self, name: str) -> None:
+        if name not in self.hook_dict:
+            raise UnknownPointError(name, self.hook_dict)
+        point = self.hook_dict[name]
+        if not point.enabled:
+            raise PointOffError(
+                f"{name} is off and would never fire; call model.set_{point.switch}(True) first"
+            )
+
+    def _expanded(self, hooks: Iterable[tuple[NameOrFilter, Hook]]) -> list[tuple[str, Hook]]:
+        return [(name, hook) for which, hook in hooks for name in self.points(which)]
+
+
+def _noting(hook: Hook, name: str, fired: set[str]) -> Hook:
+    @wraps(hook, updated=())
+    def noting(activation: Tensor, hook: Any) -> Any:
+        fired.add(name)
+        return inner(activation, hook=hook)
+
+    inner = hook
+    return noting
+
+
+class _Snapshots:
+    """Activations copied out of a run, so that no entry can be changed through another or by a later hook."""
+
+    def __init__(
+        self, model: HookedModel, device: torch.device | str | None, remove_batch_dim: bool, pos_slice: Slice
+    ) -> None:
+        self.activations: dict[str, Tensor] = {}
+        self._seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
+        # Only a hook can write into an activation after it was read; without hooks a copy would be wasted.
+        # A slice is copied too: a view of it would keep the whole activation in memory.
+        hooked = any(point.hooked for point in model.hook_dict.values())
+        self._copy_all = hooked or pos_slice.mode != "identity"
+        self._points = model.hook_dict
+        self._device = device
+        self._remove_batch_dim = remove_batch_dim
+        self._pos_slice = pos_slice
+
+    def read(self, name: str, activation: Tensor) -> None:
+        """The activation kept under its name."""
+        self.activations[name] = self._kept(name, activation)
+
+    def read_gradient(self, gradient: Tensor, hook: HookPoint) -> None:
+        """The gradient kept under its point's name with `_grad` behind it."""
+        self.activations[f"{hook.name}_grad"] = self._kept(str(hook.name), gradient)
+
+    def _kept(self, name: str, activation: Tensor) -> Tensor:
+        kept = activation.detach()
+        # The position axis is the query's for scores and patterns, else the one behind the batch.
+        axes = self._points[name].axes
+        if "query" in axes or kept.ndim > 1:
+            kept = self._pos_slice.apply(kept, dim=axes.index("query") if "query" in axes else 1)
+        if self._remove_batch_dim:
+            if kept.shape[0] != 1:
+                raise InputError(
+                    f"remove_batch_dim needs a batch of one; {name} has a batch of {kept.shape[0]}"
+                )
+            kept = kept.squeeze(0)
+        key = (kept.data_ptr(), kept.shape, kept.stride())
+        if self._copy_all or key in self._seen:
+            kept = kept.clone()
+        self._seen.add(key)
+        return kept if self._device is None else kept.to(self._device)

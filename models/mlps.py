@@ -1,0 +1,78 @@
+"""The feed-forward layers."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .activations import ACTIVATIONS
+from .config import HookedTransformerConfig
+from .hook_point import HookPoint
+from .norms import make_norm
+
+
+class MLP(nn.Module):
+    """act(x W_in + b_in) W_out + b_out."""
+
+    def __init__(self, config: HookedTransformerConfig) -> None:
+        super().__init__()
+        assert config.act_fn is not None and config.d_mlp is not None  # checked by the config
+        self.act_fn = ACTIVATIONS[config.act_fn]
+        self.W_in = nn.Parameter(torch.empty(config.d_model, config.d_mlp, dtype=config.dtype))
+        self.b_in = nn.Parameter(torch.zeros(config.d_mlp, dtype=config.dtype))
+        self.W_out = nn.Parameter(torch.empty(config.d_mlp, config.d_model, dtype=config.dtype))
+        self.b_out = nn.Parameter(torch.zeros(config.d_model, dtype=config.dtype))
+        self.hook_pre = HookPoint("batch pos d_mlp")
+        self.hook_post = HookPoint("batch pos d_mlp")
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """What the layer writes into the stream."""
+        pre = self.hook_pre(F.linear(x, self.W_in.T, self.b_in))
+        return F.linear(self.hook_post(self.activated(pre)), self.W_out.T, self.b_out)
+
+    def activated(self, pre: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_mlp"]:
+        """The neurons' activations."""
+        return self.act_fn(pre)
+
+
+class NormedMLP(MLP):
+    """An MLP with a norm between activation and output, as SoLU models have it.
+
+    Source: Elhage et al. (2022), "Softmax Linear Units", section 4.
+    """
+
+    def __init__(self, config: HookedTransformerConfig) -> None:
+        super().__init__(config)
+        self.hook_mid = HookPoint("batch pos d_mlp")
+        self.ln = make_norm(config, config.d_mlp, kind="LN" if config.normalization_type == "LN" else "LNPre")
+        self.ln.hook_normalized.axes = ("batch", "pos", "d_mlp")
+
+    def activated(self, pre: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_mlp"]:
+        """The neurons' activations, normalised."""
+        return self.ln(self.hook_mid(self.act_fn(pre)))
+
+
+class GatedMLP(MLP):
+    """(act(x W_gate) * (x W_in) + b_in) W_out + b_out.
+
+    The bias stands where TransformerLens has it. Source: Shazeer (2020), "GLU Variants Improve Transformer".
+    """
+
+    def __init__(self, config: HookedTransformerConfig) -> None:
+        super().__init__(config)
+        self.W_gate = nn.Parameter(torch.empty_like(self.W_in))
+        self.hook_pre_linear = HookPoint("batch pos d_mlp")
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """What the layer writes into the stream."""
+        gate = self.hook_pre(F.linear(x, self.W_gate.T))
+        linear = self.hook_pre_linear(F.linear(x, self.W_in.T))
+        post = self.hook_post(self.act_fn(gate) * linear + self.b_in)
+        return F.linear(post, self.W_out.T, self.b_out)
+
+
+def make_mlp(config: HookedTransformerConfig) -> MLP:
+    """The MLP that the config names."""
+    if config.gated_mlp:
+        return GatedMLP(config)
+    return NormedMLP(config) if config.is_layer_norm_activation() else MLP(config)

@@ -1,0 +1,50 @@
+"""Position: a learned vector added to the stream, or a rotation of queries and keys."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .config import HookedTransformerConfig
+
+
+class PosEmbed(nn.Module):
+    """One learned vector for each position. Source: Radford et al. (2019)."""
+
+    def __init__(self, config: HookedTransformerConfig) -> None:
+        super().__init__()
+        self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model, dtype=config.dtype))
+
+    def forward(self, position_ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        """The vector of each position."""
+        return self.W_pos[position_ids]
+
+
+class Rotary(nn.Module):
+    """Turns each pair of coordinates by an angle that grows with the position.
+
+    A score between two rotated vectors depends on their distance alone. Pairs are the two halves of the vector
+    (GPT-NeoX, Llama), or neighbours (GPT-J) if `rotary_adjacent_pairs`. Source: Su et al. (2021).
+    """
+
+    def __init__(self, config: HookedTransformerConfig) -> None:
+        super().__init__()
+        assert config.rotary_dim is not None  # derived by the config for every rotary model
+        self.rotary_dim = config.rotary_dim
+        self.adjacent = config.rotary_adjacent_pairs
+        precision = torch.float64 if config.dtype == torch.float64 else torch.float32
+        exponents = torch.arange(0, self.rotary_dim, 2, dtype=precision) / self.rotary_dim
+        angles = torch.arange(config.n_ctx, dtype=precision)[:, None] / config.rotary_base**exponents
+        # Derived from the config, hence not part of the saved weights.
+        self.register_buffer("cos", angles.cos().to(config.dtype), persistent=False)
+        self.register_buffer("sin", angles.sin().to(config.dtype), persistent=False)
+
+    def forward(
+        self, x: Float[Tensor, "batch pos head d_head"], position_ids: Int[Tensor, "#batch pos"]
+    ) -> Float[Tensor, "batch pos head d_head"]:
+        """The first `rotary_dim` coordinates of each head rotated, the others as they are."""
+        cos, sin = self.cos[position_ids][:, :, None], self.sin[position_ids][:, :, None]
+        turned, rest = x[..., : self.rotary_dim], x[..., self.rotary_dim :]
+        first, second = (turned[..., ::2], turned[..., 1::2]) if self.adjacent else turned.chunk(2, dim=-1)
+        pair = (first * cos - second * sin, second * cos + first * sin)
+        turned = torch.stack(pair, dim=-1).flatten(-2) if self.adjacent else torch.cat(pair, dim=-1)
+        return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned

@@ -1,0 +1,61 @@
+"""What several test files share: small configurations with pairwise different sizes, and weights of order one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import HookedTransformer, HookedTransformerConfig
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+SMALL = {
+    "n_layers": 2,
+    "n_heads": 4,
+    "d_model": 12,
+    "d_head": 6,
+    "d_mlp": 20,
+    "d_vocab": 17,
+    "n_ctx": 9,
+    "act_fn": "gelu",
+    "dtype": torch.float64,
+    "device": "cpu",
+}
+"""Sizes that differ pairwise, so that a swapped pair of axes cannot pass unseen."""
+
+
+def small_config(**changes: object) -> HookedTransformerConfig:
+    """The small configuration with the given fields changed."""
+    return HookedTransformerConfig(**{**SMALL, **changes})
+
+
+def order_one(model: HookedTransformer, seed: int = 0) -> HookedTransformer:
+    """The model with every parameter drawn around order one, biases and norm weights included."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            mean = 1.0 if name.endswith((".w",)) else 0.0
+            parameter.copy_(
+                mean + 0.5 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            )
+    return model.eval()
+
+
+def order_one_model(seed: int = 0, **changes: object) -> HookedTransformer:
+    """A small model with weights of order one."""
+    return order_one(HookedTransformer(small_config(**changes)), seed)
+
+
+def random_tokens(
+    batch: int = 3, length: int = 7, seed: int = 0, d_vocab: int = SMALL["d_vocab"]
+) -> torch.Tensor:
+    """Tokens drawn uniformly."""
+    return torch.randint(d_vocab, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data, or a skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the reference data beside the repository (../shared) is not here")
+    return SHARED
