@@ -30,9 +30,7 @@ class Attention(nn.Module):
             self.attn_scale *= layer + 1
         self.soft_cap = config.attn_scores_soft_cap
         self.W_Q = _projection(config, config.n_heads)
-        self.W_O = nn.Parameter(
-            torch.empty(config.n_heads, config.d_head, config.d_model, dtype=config.dtype)
-        )
+        self.W_O = nn.Parameter(torch.empty(config.n_heads, config.d_head, config.d_model, dtype=config.dtype))
         self.b_O = nn.Parameter(torch.zeros(config.d_model, dtype=config.dtype))
         self._add_bias(config, "b_Q", config.n_heads)
         self._add_key_values(config)
@@ -102,9 +100,7 @@ class Attention(nn.Module):
         """The matrices and biases that make values."""
         return self.W_V, self.b_V
 
-    def per_query_head(
-        self, x: Float[Tensor, "batch pos kv_head d_head"]
-    ) -> Float[Tensor, "batch pos head d_head"]:
+    def per_query_head(self, x: Float[Tensor, "batch pos kv_head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
         """Keys or values, one for each query head."""
         return x
 
@@ -197,9 +193,7 @@ class GroupedQueryAttention(Attention):
         """The matrices and biases that make values: one a group, or one a query head where ungrouped."""
         return (self.W_V, self.b_V) if self.ungrouped else (self._W_V, self._b_V)
 
-    def per_query_head(
-        self, x: Float[Tensor, "batch pos kv_head d_head"]
-    ) -> Float[Tensor, "batch pos head d_head"]:
+    def per_query_head(self, x: Float[Tensor, "batch pos kv_head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
         """Keys or values, repeated for each query head of the group."""
         return x if self.ungrouped else x.repeat_interleave(self.repeats, dim=2)
 
@@ -224,6 +218,4 @@ def _projected(
 
 def make_attention(config: HookedTransformerConfig, layer: int) -> Attention:
     """The attention that the config names."""
-    return (
-        Attention(config, layer) if config.n_key_value_heads is None else GroupedQueryAttention(config, layer)
-    )
+    return Attention(config, layer) if config.n_key_value_heads is None else GroupedQueryAttention(config, layer)

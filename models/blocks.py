@@ -115,9 +115,7 @@ class ParallelBlock(PreNormBlock):
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block."""
         resid_pre = self.hook_resid_pre(resid_pre)
-        return self.hook_resid_post(
-            resid_pre + self.attn_out(resid_pre, context, past) + self.mlp_out(resid_pre)
-        )
+        return self.hook_resid_post(resid_pre + self.attn_out(resid_pre, context, past) + self.mlp_out(resid_pre))
 
 
 class PostNormBlock(PreNormBlock):
@@ -160,8 +158,6 @@ def make_block(config: HookedTransformerConfig, layer: int) -> PreNormBlock:
     return AttentionOnlyBlock(config, layer) if config.attn_only else PreNormBlock(config, layer)
 
 
-def _for_each_head(
-    resid: Float[Tensor, "batch pos d_model"], n_heads: int
-) -> Float[Tensor, "batch pos head d_model"]:
+def _for_each_head(resid: Float[Tensor, "batch pos d_model"], n_heads: int) -> Float[Tensor, "batch pos head d_model"]:
     # A copy for each head, not an expanded view: a hook may write into one head's input in place.
     return resid[:, :, None].expand(-1, -1, n_heads, -1).clone()

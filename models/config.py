@@ -120,9 +120,7 @@ class HookedTransformerConfig:
                 hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
                 raise ConfigError(f"{name!r} is not a field of HookedTransformerConfig.{hint}")
             if name in _NOT_SUPPORTED and value not in (None, False, -1, 0, 1.0):
-                raise ConfigError(
-                    f"{name}={value!r} is not supported; only models that leave it unset can be built"
-                )
+                raise ConfigError(f"{name}={value!r} is not supported; only models that leave it unset can be built")
         known = {name: value for name, value in values.items() if name in names}
         if isinstance(known.get("attn_types"), list):
             known["attn_types"] = tuple(known["attn_types"])
@@ -151,9 +149,7 @@ class HookedTransformerConfig:
             value, allowed = getattr(self, name), get_args(literal)
             optional = name == "normalization_type" or (name == "act_fn" and self.attn_only)
             if value not in allowed and not (value is None and optional):
-                raise ConfigError(
-                    f"{name}={value!r} is not supported; choose one of {', '.join(map(repr, allowed))}"
-                )
+                raise ConfigError(f"{name}={value!r} is not supported; choose one of {', '.join(map(repr, allowed))}")
 
     def _derive(self) -> None:
         if self.n_heads == UNSET:
@@ -198,13 +194,9 @@ class HookedTransformerConfig:
             if value < 1 and value != UNSET:
                 raise ConfigError(f"{name}={value} must be at least 1, or -1 to take it from the tokenizer")
         if self.n_heads % self.n_kv_heads:
-            raise ConfigError(
-                f"n_heads={self.n_heads} is not a multiple of n_key_value_heads={self.n_key_value_heads}"
-            )
+            raise ConfigError(f"n_heads={self.n_heads} is not a multiple of n_key_value_heads={self.n_key_value_heads}")
         if self.rotary_dim is not None and (self.rotary_dim % 2 or not 2 <= self.rotary_dim <= self.d_head):
-            raise ConfigError(
-                f"rotary_dim={self.rotary_dim} must be even and between 2 and d_head={self.d_head}"
-            )
+            raise ConfigError(f"rotary_dim={self.rotary_dim} must be even and between 2 and d_head={self.d_head}")
         if self.n_devices != 1:
             raise ConfigError(f"n_devices={self.n_devices}: a model lives on one device here")
         if not self.dtype.is_floating_point:
@@ -228,13 +220,9 @@ class HookedTransformerConfig:
             if self.normalization_type is None:
                 raise ConfigError("norm_placement='post' needs a normalization_type")
             if self.parallel_attn_mlp or self.use_normalization_before_and_after:
-                raise ConfigError(
-                    "norm_placement='post' excludes parallel_attn_mlp and norms before and after"
-                )
+                raise ConfigError("norm_placement='post' excludes parallel_attn_mlp and norms before and after")
         elif self.residual_scale != 1.0:
-            raise ConfigError(
-                "residual_scale belongs to post-norm blocks (DeepNorm); set norm_placement='post'"
-            )
+            raise ConfigError("residual_scale belongs to post-norm blocks (DeepNorm); set norm_placement='post'")
         if self.final_norm and self.normalization_type is None:
             raise ConfigError("final_norm=True needs a normalization_type")
         if self.parallel_attn_mlp and self.attn_only:
@@ -258,13 +246,9 @@ def check_attn_in(config: HookedTransformerConfig) -> None:
             together with `use_split_qkv_input`, which would leave the point out of the computation.
     """
     if config.use_attn_in and config.n_key_value_heads and not config.ungroup_grouped_query_attention:
-        raise ConfigError(
-            "use_attn_in gives each query head its own input; ungroup the key-value heads first"
-        )
+        raise ConfigError("use_attn_in gives each query head its own input; ungroup the key-value heads first")
     if config.use_attn_in and config.use_split_qkv_input:
-        raise ConfigError(
-            "use_attn_in and use_split_qkv_input exclude one another: only the split inputs are read"
-        )
+        raise ConfigError("use_attn_in and use_split_qkv_input exclude one another: only the split inputs are read")
 
 
 # Fields of TransformerLens' configs that describe where a model came from, not what it computes.

@@ -39,9 +39,7 @@ class HookPoint(TransformerLensHookPoint):
     @property
     def hooked(self) -> bool:
         """Whether any hook, forward or backward, is installed here."""
-        return bool(
-            self._forward_hooks or self._backward_hooks or self._forward_pre_hooks or self._backward_pre_hooks
-        )
+        return bool(self._forward_hooks or self._backward_hooks or self._forward_pre_hooks or self._backward_pre_hooks)
 
     @property
     def observed(self) -> bool:

@@ -176,9 +176,7 @@ class HookedModel(HookedRootModule):
             raise UnknownPointError(name, self.hook_dict)
         point = self.hook_dict[name]
         if not point.enabled:
-            raise PointOffError(
-                f"{name} is off and would never fire; call model.set_{point.switch}(True) first"
-            )
+            raise PointOffError(f"{name} is off and would never fire; call model.set_{point.switch}(True) first")
 
     def _expanded(self, hooks: Iterable[tuple[NameOrFilter, Hook]]) -> list[tuple[str, Hook]]:
         return [(name, hook) for which, hook in hooks for name in self.points(which)]
@@ -227,9 +225,7 @@ class _Snapshots:
             kept = self._pos_slice.apply(kept, dim=axes.index("query") if "query" in axes else 1)
         if self._remove_batch_dim:
             if kept.shape[0] != 1:
-                raise InputError(
-                    f"remove_batch_dim needs a batch of one; {name} has a batch of {kept.shape[0]}"
-                )
+                raise InputError(f"remove_batch_dim needs a batch of one; {name} has a batch of {kept.shape[0]}")
             kept = kept.squeeze(0)
         key = (kept.data_ptr(), kept.shape, kept.stride())
         if self._copy_all or key in self._seen:

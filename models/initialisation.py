@@ -16,9 +16,7 @@ _RESIDUAL_WRITERS = ("W_O", "W_out")
 
 
 @torch.no_grad()
-def initialise(
-    model: nn.Module, scheme: Scheme, generator: torch.Generator, std: float | None = None
-) -> None:
+def initialise(model: nn.Module, scheme: Scheme, generator: torch.Generator, std: float | None = None) -> None:
     """The model's weight matrices drawn afresh, in place; biases 0, norm weights at their neutral value.
 
     * `gpt2`: N(0, 0.02), and 1/sqrt(2 n_layers) of it for what writes into the stream (Radford et al., 2019, 2.3).
@@ -91,9 +89,7 @@ def _draw_xavier(parameter: Tensor, leaf: str, std: float, n_layers: int, genera
     parameter.normal_(0.0, math.sqrt(2 / sum(_fans(parameter))), generator=generator)
 
 
-def _draw_deepnorm(
-    parameter: Tensor, leaf: str, std: float, n_layers: int, generator: torch.Generator
-) -> None:
+def _draw_deepnorm(parameter: Tensor, leaf: str, std: float, n_layers: int, generator: torch.Generator) -> None:
     gain = 1.0 if leaf in ("W_Q", "W_K", "_W_K") else (8 * n_layers) ** -0.25
     parameter.normal_(0.0, gain * math.sqrt(2 / sum(_fans(parameter))), generator=generator)
 

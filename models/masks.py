@@ -71,11 +71,7 @@ class AttentionContext:
 
     def _mask(self, rule: Visibility) -> Bool[Tensor, "#batch 1 query key"] | None:
         if not rule.causal and not self._reaches(rule):
-            return (
-                None
-                if self.padding is None
-                else self.padding[:, None, None, :].expand(-1, 1, self.n_queries, -1)
-            )
+            return None if self.padding is None else self.padding[:, None, None, :].expand(-1, 1, self.n_queries, -1)
         keys = torch.arange(self.n_past + self.n_queries, device=self.device)
         allowed = rule.allowed(keys[self.n_past :], keys)[None, None]
         return allowed if self.padding is None else allowed & self.padding[:, None, None, :]

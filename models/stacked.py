@@ -131,9 +131,7 @@ class StackedWeights:
         """W_V W_O of every head. Source: Elhage et al. (2021)."""
         return FactoredMatrix(self.W_V, self.W_O)
 
-    def all_composition_scores(
-        self, mode: Literal["Q", "K", "V"]
-    ) -> Float[Tensor, "layer head layer2 head2"]:
+    def all_composition_scores(self, mode: Literal["Q", "K", "V"]) -> Float[Tensor, "layer head layer2 head2"]:
         """How much of what the first head writes the second reads; 0 where the second is not in a later layer.
 
         Source: Elhage et al. (2021), "Q-, K- and V-composition".

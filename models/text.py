@@ -39,9 +39,7 @@ class TextInterface:
         if self.cfg.d_vocab == UNSET:
             self.cfg = replace(self.cfg, d_vocab=size, d_vocab_out=size)
         elif size > self.cfg.d_vocab:
-            raise TokenizerError(
-                f"the tokenizer has {size} tokens, the model's vocabulary {self.cfg.d_vocab}"
-            )
+            raise TokenizerError(f"the tokenizer has {size} tokens, the model's vocabulary {self.cfg.d_vocab}")
         self.tokenizer = tokenizer
         self.cfg = replace(self.cfg, tokenizer_prepends_bos=len(tokenizer.encode("")) > 0)
 

@@ -82,9 +82,7 @@ class HookedTransformer(HookedModel, StackedWeights, TextInterface):
         if not config.final_norm:
             self.ln_final = NoNorm()
         elif config.final_rms:
-            self.ln_final = make_norm(
-                config, kind="RMSPre" if config.normalization_type == "LNPre" else "RMS"
-            )
+            self.ln_final = make_norm(config, kind="RMSPre" if config.normalization_type == "LNPre" else "RMS")
         else:
             self.ln_final = make_norm(config)
         self.unembed = TiedUnembed(config, self.embed) if config.tie_word_embeddings else Unembed(config)
@@ -192,24 +190,18 @@ class HookedTransformer(HookedModel, StackedWeights, TextInterface):
 
     def _checked_tokens(self, tokens: Tensor) -> Int[Tensor, "batch pos"]:
         if tokens.ndim != 2 or 0 in tokens.shape:
-            raise InputError(
-                f"tokens must have shape [batch, pos] with neither empty, not {list(tokens.shape)}"
-            )
+            raise InputError(f"tokens must have shape [batch, pos] with neither empty, not {list(tokens.shape)}")
         if tokens.dtype.is_floating_point or tokens.dtype in (torch.bool, torch.complex64, torch.complex128):
             raise InputError(f"tokens must be whole numbers, not {tokens.dtype}")
         low, high = (int(bound) for bound in tokens.aminmax())
         if low < 0 or high >= self.cfg.d_vocab:
-            raise InputError(
-                f"tokens range from {low} to {high}; the vocabulary is 0 to {self.cfg.d_vocab - 1}"
-            )
+            raise InputError(f"tokens range from {low} to {high}; the vocabulary is 0 to {self.cfg.d_vocab - 1}")
         return tokens.to(self.W_E.device)
 
     def _checked_residual(self, residual: object) -> Float[Tensor, "batch pos d_model"]:
         if not isinstance(residual, Tensor) or residual.ndim != 3 or residual.shape[-1] != self.cfg.d_model:
             given = list(residual.shape) if isinstance(residual, Tensor) else type(residual).__name__
-            raise InputError(
-                f"start_at_layer needs a stream [batch, pos, {self.cfg.d_model}] as input, not {given}"
-            )
+            raise InputError(f"start_at_layer needs a stream [batch, pos, {self.cfg.d_model}] as input, not {given}")
         return residual
 
     def _context(
@@ -219,13 +211,9 @@ class HookedTransformer(HookedModel, StackedWeights, TextInterface):
         device = self.W_E.device
         n_past = 0 if past is None else past[0].past_keys.shape[1]
         if n_past + n_queries > self.cfg.n_ctx:
-            raise InputError(
-                f"{n_past + n_queries} positions are more than the model's context of {self.cfg.n_ctx}"
-            )
+            raise InputError(f"{n_past + n_queries} positions are more than the model's context of {self.cfg.n_ctx}")
         if mask is not None and tuple(mask.shape) != (batch, n_queries):
-            raise InputError(
-                f"attention_mask has shape {list(mask.shape)}; the tokens have {[batch, n_queries]}"
-            )
+            raise InputError(f"attention_mask has shape {list(mask.shape)}; the tokens have {[batch, n_queries]}")
         if past is not None:
             new = torch.ones(batch, n_queries, dtype=torch.int, device=device) if mask is None else mask
             mask = past.append_attention_mask(new)

@@ -35,9 +35,7 @@ def order_one(model: HookedTransformer, seed: int = 0) -> HookedTransformer:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             mean = 1.0 if name.endswith((".w",)) else 0.0
-            parameter.copy_(
-                mean + 0.5 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            )
+            parameter.copy_(mean + 0.5 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return model.eval()
 
 
@@ -46,9 +44,7 @@ def order_one_model(seed: int = 0, **changes: object) -> HookedTransformer:
     return order_one(HookedTransformer(small_config(**changes)), seed)
 
 
-def random_tokens(
-    batch: int = 3, length: int = 7, seed: int = 0, d_vocab: int = SMALL["d_vocab"]
-) -> torch.Tensor:
+def random_tokens(batch: int = 3, length: int = 7, seed: int = 0, d_vocab: int = SMALL["d_vocab"]) -> torch.Tensor:
     """Tokens drawn uniformly."""
     return torch.randint(d_vocab, (batch, length), generator=torch.Generator().manual_seed(seed))
 
