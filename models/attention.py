@@ -22,6 +22,12 @@ class Attention(nn.Module):
     output. Source: Vaswani et al. (2017), section 3.2; the hooks are TransformerLens'.
     """
 
+    W_K: Tensor
+    W_V: Tensor
+    b_Q: Tensor
+    b_K: Tensor
+    b_V: Tensor
+
     def __init__(self, config: HookedTransformerConfig, layer: int) -> None:
         super().__init__()
         self.visible = visibility(config, layer)
@@ -153,6 +159,9 @@ class GroupedQueryAttention(Attention):
     `W_K` and the like are expanded to one matrix a query head; the parameters are `_W_K` ..., as in
     TransformerLens. Source: Ainslie et al. (2023).
     """
+
+    _b_K: Tensor
+    _b_V: Tensor
 
     def __init__(self, config: HookedTransformerConfig, layer: int) -> None:
         super().__init__(config, layer)

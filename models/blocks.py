@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformer_lens.cache.key_value_cache_entry import TransformerLensKeyValueCacheEntry
 
 from .attention import make_attention
-from .config import HookedTransformerConfig
+from .config import HookedTransformerConfig, Normalization
 from .hook_point import HookPoint
 from .masks import AttentionContext
 from .mlps import make_mlp
@@ -23,7 +23,7 @@ class PreNormBlock(nn.Module):
         around = config.use_normalization_before_and_after and config.normalization_type is not None
         self.around = around
         # Norms of what is written (Gemma 2) keep their weights even where the reading norms are folded.
-        after = "RMS" if (config.normalization_type or "").startswith("RMS") else "LN"
+        after: Normalization = "RMS" if (config.normalization_type or "").startswith("RMS") else "LN"
         if around:
             self.ln1_post = make_norm(config, kind=after)
         if not config.attn_only:

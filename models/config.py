@@ -107,7 +107,7 @@ class HookedTransformerConfig:
     def from_dict(cls, values: dict[str, Any]) -> "HookedTransformerConfig":
         """The config that a dictionary of TransformerLens' fields describes.
 
-        A field of TransformerLens' that we do not support may stand there if it is off (None, False, -1, 0 or 1).
+        A field of TransformerLens' that we do not support may stand there if it is off.
 
         Raises:
             ConfigError: a name that is not known, or a value that asks for what is not supported.
@@ -119,7 +119,7 @@ class HookedTransformerConfig:
                 nearest = get_close_matches(name, names, n=1)
                 hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
                 raise ConfigError(f"{name!r} is not a field of HookedTransformerConfig.{hint}")
-            if name in _NOT_SUPPORTED and value not in (None, False, -1, 0, 1.0):
+            if name in _NOT_SUPPORTED and value != _NOT_SUPPORTED[name]:
                 raise ConfigError(f"{name}={value!r} is not supported; only models that leave it unset can be built")
         known = {name: value for name, value in values.items() if name in names}
         if isinstance(known.get("attn_types"), list):
@@ -261,8 +261,11 @@ _IGNORED = {
     "train_seq_length",
 }  # fmt: skip
 
-_NOT_SUPPORTED = {
-    "use_qk_norm", "clip_qkv", "use_logn_attn", "use_dynamic_ntk_rope", "post_embedding_ln", "rotary_base_local",
-    "load_in_4bit", "num_experts", "experts_per_token", "relative_attention_max_distance",
-    "rotary_scaling_factor", "relative_attention_num_buckets", "use_NTK_by_parts_rope", "use_yarn_rope", "use_attention_sinks",
+# TransformerLens' options that we do not build, each with the value that leaves it off.
+_NOT_SUPPORTED: dict[str, object] = {
+    "use_qk_norm": False, "clip_qkv": None, "use_logn_attn": False, "use_dynamic_ntk_rope": False,
+    "post_embedding_ln": False, "rotary_base_local": None, "rotary_scaling_factor": 1.0, "load_in_4bit": False,
+    "num_experts": None, "experts_per_token": None, "relative_attention_max_distance": None,
+    "relative_attention_num_buckets": None, "use_NTK_by_parts_rope": False, "use_yarn_rope": False,
+    "use_attention_sinks": False,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from .hook_point import HookPoint, recording
 NameOrFilter = str | Callable[[str], bool]
 NamesFilter = NameOrFilter | Sequence[str] | None
 Hook = Callable[..., Any]
-PositionSlice = Slice | int | tuple[int, ...] | list[int] | Tensor
+PositionSlice = Slice | int | tuple[int, int] | tuple[int, int, int] | list[int] | Tensor
 
 
 class HookedModel(HookedRootModule):
@@ -77,7 +77,7 @@ class HookedModel(HookedRootModule):
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
         forward, backward = self._expanded(fwd_hooks), self._expanded(bwd_hooks)
-        with super().hooks(forward, backward, reset_hooks_end, clear_contexts):
+        with super().hooks([*forward], [*backward], reset_hooks_end, clear_contexts):
             yield self
 
     def run_with_hooks(
@@ -96,10 +96,11 @@ class HookedModel(HookedRootModule):
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
         fired: set[str] = set()
-        counted = [(name, _noting(hook, name, fired)) for name, hook in self._expanded(fwd_hooks)]
+        named = self._expanded(fwd_hooks)
+        counted = [(name, _noting(hook, name, fired)) for name, hook in named]
         with self.hooks(counted, bwd_hooks, reset_hooks_end, clear_contexts):
             output = self(*model_args, **model_kwargs)
-        silent = sorted({name for name, _ in counted} - fired)
+        silent = sorted({name for name, _ in named} - fired)
         if silent:
             raise HookNeverFiredError(
                 f"the hook on {silent[0]} did not fire{f', nor did {len(silent) - 1} others' if silent[1:] else ''}: "
@@ -134,12 +135,12 @@ class HookedModel(HookedRootModule):
         """
         names = self.points(names_filter)
         snapshots = _Snapshots(self, device, remove_batch_dim, Slice.unwrap(pos_slice))
-        gradients = [(name, snapshots.read_gradient) for name in names] if incl_bwd else []
-        with recording({self.hook_dict[name]: snapshots.read for name in names}):
-            with super().hooks([], gradients, reset_hooks_end, clear_contexts):
-                output = self(*model_args, **model_kwargs)
-                if incl_bwd:
-                    output.backward()
+        gradients: list[tuple[NameOrFilter, Hook]] = [(name, snapshots.read_gradient) for name in names if incl_bwd]
+        readers = {self.hook_dict[name]: snapshots.read for name in names}
+        with recording(readers), super().hooks([], gradients, reset_hooks_end, clear_contexts):
+            output = self(*model_args, **model_kwargs)
+            if incl_bwd:
+                output.backward()
         if not return_cache_object:
             return output, snapshots.activations
         return output, ActivationCache(snapshots.activations, self, has_batch_dim=not remove_batch_dim)
@@ -161,7 +162,7 @@ class HookedModel(HookedRootModule):
         self._switch("use_attn_in", use_attn_in)
 
     def _switch(self, field: str, on: bool) -> None:
-        changed = replace(self.cfg, **{field: on})
+        changed = replace(self.cfg, **{field: on})  # type: ignore[arg-type]  # every field named here is a bool
         check_attn_in(changed)
         mine = [point for point in self.hook_dict.values() if point.switch == field]
         hooked = [point.name for point in mine if point.hooked and not on]

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from .activations import ACTIVATIONS
 from .config import HookedTransformerConfig
+from .errors import ConfigError
 from .hook_point import HookPoint
 from .norms import make_norm
 
@@ -16,7 +17,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: HookedTransformerConfig) -> None:
         super().__init__()
-        assert config.act_fn is not None and config.d_mlp is not None  # checked by the config
+        if config.act_fn is None or config.d_mlp is None:
+            raise ConfigError("an MLP needs act_fn and d_mlp")
         self.act_fn = ACTIVATIONS[config.act_fn]
         self.W_in = nn.Parameter(torch.empty(config.d_model, config.d_mlp, dtype=config.dtype))
         self.b_in = nn.Parameter(torch.zeros(config.d_mlp, dtype=config.dtype))

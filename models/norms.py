@@ -126,3 +126,12 @@ def make_norm(
             return ScaleNorm(length, config.eps, config.dtype)
         case None:
             return NoNorm()
+
+
+def make_final_norm(config: HookedTransformerConfig) -> nn.Module:
+    """The norm before the unembedding: the blocks' kind, RMS where `final_rms` asks for it, or none."""
+    if not config.final_norm:
+        return NoNorm()
+    if config.final_rms and config.normalization_type in ("LN", "LNPre"):
+        return make_norm(config, kind="RMS" if config.normalization_type == "LN" else "RMSPre")
+    return make_norm(config)

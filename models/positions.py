@@ -28,8 +28,7 @@ class Rotary(nn.Module):
 
     def __init__(self, config: HookedTransformerConfig) -> None:
         super().__init__()
-        assert config.rotary_dim is not None  # derived by the config for every rotary model
-        self.rotary_dim = config.rotary_dim
+        self.rotary_dim = config.rotary_dim or config.d_head
         self.adjacent = config.rotary_adjacent_pairs
         precision = torch.float64 if config.dtype == torch.float64 else torch.float32
         exponents = torch.arange(0, self.rotary_dim, 2, dtype=precision) / self.rotary_dim

@@ -9,16 +9,18 @@ from transformer_lens import FactoredMatrix
 from transformer_lens.utilities import composition_scores
 
 from .config import HookedTransformerConfig
+from .embedding import Embed, Unembed
 from .errors import InputError
+from .positions import PosEmbed
 
 
 class StackedWeights:
     """Properties over a model's `embed`, `blocks` and `unembed`; biases that do not exist read as zeros."""
 
     cfg: HookedTransformerConfig
-    embed: nn.Module
-    pos_embed: nn.Module
-    unembed: nn.Module
+    embed: Embed
+    pos_embed: PosEmbed
+    unembed: Unembed
     blocks: nn.ModuleList
 
     def _of_attention(self, name: str) -> Tensor:

@@ -101,7 +101,7 @@ class TextInterface:
 
     def to_str_tokens(
         self, input: Any, prepend_bos: bool | None = None, padding_side: PaddingSide | None = None
-    ) -> list[str] | list[list[str]]:
+    ) -> list[Any]:
         """Each token's text: of a text, of a row of tokens, or of each member of a list.
 
         Raises:
@@ -134,7 +134,7 @@ class TextInterface:
 
     def to_single_str_token(self, int_token: int) -> str:
         """The text of one token."""
-        return self.to_str_tokens(torch.tensor([int_token]))[0]
+        return self._tokenizer().decode([int_token], clean_up_tokenization_spaces=False)
 
     def get_token_position(
         self,

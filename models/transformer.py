@@ -19,7 +19,7 @@ from .hooked import HookedModel
 from .initialisation import initialise_as_configured
 from .loss import next_token_loss
 from .masks import AttentionContext
-from .norms import NoNorm, make_norm
+from .norms import make_final_norm
 from .positions import PosEmbed
 from .stacked import StackedWeights
 from .text import TextInterface
@@ -79,12 +79,7 @@ class HookedTransformer(HookedModel, StackedWeights, TextInterface):
         if config.use_hook_tokens:
             self.hook_tokens = HookPoint("batch pos")
         self.blocks = nn.ModuleList(make_block(config, layer) for layer in range(config.n_layers))
-        if not config.final_norm:
-            self.ln_final = NoNorm()
-        elif config.final_rms:
-            self.ln_final = make_norm(config, kind="RMSPre" if config.normalization_type == "LNPre" else "RMS")
-        else:
-            self.ln_final = make_norm(config)
+        self.ln_final = make_final_norm(config)
         self.unembed = TiedUnembed(config, self.embed) if config.tie_word_embeddings else Unembed(config)
         self.setup()
         for point in self.hook_dict.values():
@@ -125,11 +120,11 @@ class HookedTransformer(HookedModel, StackedWeights, TextInterface):
         layers = self._layers(start_at_layer, stop_at_layer)
         if start_at_layer is None:
             tokens, attention_mask = self._tokens_and_mask(input, prepend_bos, padding_side, attention_mask)
+            context = self._context(tokens.shape, attention_mask, past_kv_cache)
+            residual = self._embedded(tokens, context)
         else:
-            input = self._checked_residual(input)
-        length = (tokens if start_at_layer is None else input).shape[:2]
-        context = self._context(length, attention_mask, past_kv_cache)
-        residual = self._embedded(tokens, context) if start_at_layer is None else input
+            residual = self._checked_residual(input)
+            context = self._context(residual.shape[:2], attention_mask, past_kv_cache)
         for layer in layers:
             residual = self.blocks[layer](residual, context, past_kv_cache and past_kv_cache[layer])
         if stop_at_layer is not None:
@@ -181,7 +176,7 @@ class HookedTransformer(HookedModel, StackedWeights, TextInterface):
     ) -> tuple[Int[Tensor, "batch pos"], Tensor | None]:
         if not isinstance(input, Tensor):
             tokens = self.to_tokens(input, prepend_bos=prepend_bos, padding_side=padding_side)
-            mask = self.padding_mask(tokens, prepend_bos, padding_side)
+            mask: Tensor | None = self.padding_mask(tokens, prepend_bos, padding_side)
         else:
             tokens = self._checked_tokens(input[None] if input.ndim == 1 else input)
             side = padding_side or getattr(self.tokenizer, "padding_side", None)

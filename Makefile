@@ -1,0 +1,46 @@
+# Every target sets up .venv by itself if it is missing or out of date.
+PYTHON ?= python3
+BIN := .venv/bin
+MODEL ?= stdlib-4l
+
+.PHONY: report test check fix parity bench clean
+
+report: .venv/installed
+	$(BIN)/interp report $(MODEL) --out .
+	@echo "Open report.html"
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Compares with a live TransformerLens 3.9.0, in an environment of its own.
+parity: .venv/installed
+	$(BIN)/python -m tests.parity.live
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.forward
+
+# uv does not read pip's configuration, so a folder of wheels that pip knows is passed on to it.
+.venv/installed: pyproject.toml constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  links="$$($(PYTHON) -m pip config get global.find-links 2>/dev/null || true)"; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install --quiet --compile-bytecode --python $(BIN)/python $${links:+--find-links "$$links"} \
+	    --constraint constraints.txt --editable '.[dev]'; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
+
+clean:
+	rm -rf .venv .parity report.html
