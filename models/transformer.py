@@ -21,6 +21,7 @@ from .loss import next_token_loss
 from .masks import AttentionContext
 from .norms import make_final_norm
 from .positions import PosEmbed
+from .pretrained import Pretrained
 from .stacked import StackedWeights
 from .text import TextInterface
 
@@ -34,7 +35,7 @@ class Output(NamedTuple):
     loss: Float[Tensor, "*batch_pos"]
 
 
-class HookedTransformer(HookedModel, StackedWeights, TextInterface):
+class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface):
     """A transformer that can be read and edited at every step.
 
     It keeps the contract of TransformerLens 3.9's class of this name: parameters, hook names and shapes, methods.

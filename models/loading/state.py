@@ -1,0 +1,96 @@
+"""State dicts made to fit a model exactly: TransformerLens' leftovers dropped by name, everything else strict."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+
+# Buffers that TransformerLens up to 3.9 saved among the weights; the config determines each of them.
+_STRAY = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
+_QKV_BIAS = re.compile(r"blocks\.\d+\.attn\.(b_Q|_?b_K|_?b_V)")
+_SHOWN = 8
+
+
+def accepted(model: nn.Module, state: Mapping[str, Any], strict: bool = True) -> dict[str, Tensor]:
+    """The entries of a state dict that are the model's parameters, each of the right shape and finite.
+
+    Left out, because the model has them in another form: TransformerLens' buffers `blocks.{l}.attn.mask`, `IGNORE`,
+    `rotary_sin` and `rotary_cos`; `unembed.W_U` where the unembedding is tied and the matrix is the embedding's
+    transpose; query, key and value biases of a model without them, where they are zero.
+
+    Args:
+        strict: whether missing and unexpected names are errors. Shapes and values are checked in any case.
+
+    Raises:
+        CheckpointError: names missing or unexpected (both lists), a wrong shape, a value that is not finite, an
+            unembedding or bias that the model has no place for.
+    """
+    wanted = model.state_dict()
+    kept = {
+        name: value
+        for name, value in state.items()
+        if not _STRAY.fullmatch(name) and not (name not in wanted and _is_redundant(model, state, name))
+    }
+    if strict:
+        _require_same_names(wanted, kept)
+    for name in kept.keys() & wanted.keys():
+        _require_fit(name, kept[name], wanted[name])
+    return kept
+
+
+def _is_redundant(model: nn.Module, state: Mapping[str, Any], name: str) -> bool:
+    value = state[name]
+    if not isinstance(value, Tensor):
+        return False
+    if name == "unembed.W_U" and model.cfg.tie_word_embeddings:
+        embedding = state.get("embed.W_E")
+        if not isinstance(embedding, Tensor) or not torch.equal(value, embedding.T.to(value)):
+            raise CheckpointError(
+                "unembed.W_U is not the transpose of embed.W_E, and this model ties them; "
+                "build it with tie_word_embeddings=False"
+            )
+        return True
+    if _QKV_BIAS.fullmatch(name) and not model.cfg.qkv_bias:
+        if bool(value.any()):
+            raise CheckpointError(f"{name} is not zero, and this model has no such bias; build it with qkv_bias=True")
+        return True
+    return False
+
+
+def _require_same_names(wanted: Iterable[str], given: Iterable[str]) -> None:
+    missing, unexpected = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
+    if missing or unexpected:
+        raise CheckpointError(
+            f"the weights are not this model's: missing {_listed(missing)}; unexpected {_listed(unexpected)}"
+        )
+
+
+def _require_fit(name: str, value: Any, wanted: Tensor) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise CheckpointError(f"{name} holds {found}, not floating-point numbers")
+    if value.shape != wanted.shape:
+        raise CheckpointError(f"{name} has shape {list(value.shape)}; the model's has {list(wanted.shape)}")
+    require_finite(name, value)
+
+
+def require_finite(name: str, value: Tensor) -> None:
+    """Nothing, if every number is finite.
+
+    Raises:
+        CheckpointError: a NaN or an infinity, counted.
+    """
+    broken = int((~value.isfinite()).sum())
+    if broken:
+        raise CheckpointError(f"{name} has {broken} of {value.numel()} numbers that are not finite")
+
+
+def _listed(names: list[str]) -> str:
+    if not names:
+        return "nothing"
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
