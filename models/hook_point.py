@@ -8,12 +8,13 @@ switched off, and then refuses hooks; an edit that does not fit is an error; and
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint as TransformerLensHookPoint
 
-from .errors import HookReturnError
+from .errors import HookReturnError, PointOffError
 
 Reader = Callable[[str, Tensor], None]
 
@@ -46,6 +47,24 @@ class HookPoint(TransformerLensHookPoint):
         """Whether anybody looks: a fused kernel may skip the activation exactly when nobody does."""
         readers = _readers.get()
         return self.hooked or (readers is not None and self in readers)
+
+    def add_hook(self, *args: Any, **options: Any) -> Any:
+        """The handle of a hook that stays until it is removed.
+
+        Raises:
+            PointOffError: the point is off, so that the hook would never fire.
+        """
+        self.require_on()
+        return super().add_hook(*args, **options)
+
+    def require_on(self) -> None:
+        """Nothing, if the point fires at all.
+
+        Raises:
+            PointOffError: it is off; the message names the call that turns it on.
+        """
+        if not self.enabled:
+            raise PointOffError(f"{self.name} is off and would never fire; call model.set_{self.switch}(True) first")
 
     def __call__(self, activation: Tensor) -> Tensor:
         """The activation, edited by the hooks installed here.

@@ -27,6 +27,11 @@ class HookedModel(HookedRootModule):
     cfg: HookedTransformerConfig
     hook_dict: dict[str, HookPoint]  # type: ignore[assignment]
 
+    def setup(self) -> None:
+        """The points named and listed, and switched as the config says; to be called after a module is replaced."""
+        super().setup()
+        self._refresh_points()
+
     def points(self, which: NamesFilter) -> list[str]:
         """The names of the points that fire and that the name, list of names or predicate selects.
 
@@ -169,15 +174,21 @@ class HookedModel(HookedRootModule):
         if hooked:
             raise PointOffError(f"{hooked[0]} has hooks; remove them before {field} is switched off")
         self.cfg = changed
-        for point in mine:
-            point.enabled = on
+        self._refresh_points()
+
+    def _refresh_points(self) -> None:
+        for point in self.hook_dict.values():
+            point.enabled = point.switch is None or getattr(self.cfg, point.switch)
+        # Where each head has an input of its own, the norm that reads it works on one more axis.
+        per_head = self.cfg.norm_placement == "pre" and (self.cfg.use_split_qkv_input or self.cfg.use_attn_in)
+        for name, point in self.hook_dict.items():
+            if name.split(".")[-2:-1] == ["ln1"]:
+                point.axes = ("batch", "pos", *(["head"] if per_head else []), point.axes[-1])
 
     def _require_on(self, name: str) -> None:
         if name not in self.hook_dict:
             raise UnknownPointError(name, self.hook_dict)
-        point = self.hook_dict[name]
-        if not point.enabled:
-            raise PointOffError(f"{name} is off and would never fire; call model.set_{point.switch}(True) first")
+        self.hook_dict[name].require_on()
 
     def _expanded(self, hooks: Iterable[tuple[NameOrFilter, Hook]]) -> list[tuple[str, Hook]]:
         return [(name, hook) for which, hook in hooks for name in self.points(which)]

@@ -83,8 +83,6 @@ class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface):
         self.ln_final = make_final_norm(config)
         self.unembed = TiedUnembed(config, self.embed) if config.tie_word_embeddings else Unembed(config)
         self.setup()
-        for point in self.hook_dict.values():
-            point.enabled = point.switch is None or getattr(config, point.switch)
 
     def init_weights(self) -> None:
         """Fresh random weights in place, as the config's `init_mode`, `initializer_range` and `seed` say."""
