@@ -20,7 +20,7 @@ from .result import Result
 class Options:
     """What to draw."""
 
-    prompt: int = field(default=0, metadata={"help": "Which prompt is drawn token by token."})
+    drawn_prompt: int = field(default=0, metadata={"help": "Which prompt is drawn token by token."})
     positions: int = field(default=32, metadata={"help": "How many of its positions are drawn."})
 
 
@@ -30,8 +30,8 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
     Raises:
         ValueError: fewer than two positions, a prompt that is not there, or streams that are not finite.
     """
-    if not 0 <= options.prompt < tokens.shape[0]:
-        raise ValueError(f"prompt {options.prompt} is not there: the batch has {tokens.shape[0]}, counted from 0")
+    if not 0 <= options.drawn_prompt < tokens.shape[0]:
+        raise ValueError(f"prompt {options.drawn_prompt} is not there: the batch has {tokens.shape[0]}, counted from 0")
     readings = logit_lens(model, tokens)
     by_site = _by_site(readings)
     by_token = _by_token(model, tokens, readings, options)
@@ -98,7 +98,7 @@ def _by_position(readings: LensReadings) -> pd.DataFrame:
 
 
 def _by_token(model: Any, tokens: Tensor, readings: LensReadings, options: Options) -> pd.DataFrame:
-    prompt, shown = options.prompt, slice(0, min(options.positions, readings.next_rank.shape[2]))
+    prompt, shown = options.drawn_prompt, slice(0, min(options.positions, readings.next_rank.shape[2]))
     texts = token_labels(model, tokens[prompt])
     frames = []
     for site, name in enumerate(readings.sites):

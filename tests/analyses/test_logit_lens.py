@@ -36,7 +36,7 @@ def test_a_difference_at_the_end_is_told_and_not_hidden(monkeypatch):
 
 
 def test_the_figures_show_the_numbers_of_the_tables():
-    result = run(order_one_model(), random_tokens(), Options(prompt=1, positions=4))
+    result = run(order_one_model(), random_tokens(), Options(drawn_prompt=1, positions=4))
     by_site, by_token = result.tables["By place in the stream"], result.tables["Token by token"]
     kl, surprise = result.figures["How the prediction forms"].data
     assert list(kl.y) == list(by_site.kl_nats)
@@ -56,7 +56,7 @@ def test_positions_and_sites_are_all_in_the_table():
 
 def test_a_prompt_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="prompt 3 is not there: the batch has 3"):
-        run(order_one_model(), random_tokens(), Options(prompt=3))
+        run(order_one_model(), random_tokens(), Options(drawn_prompt=3))
     assert run(order_one_model(), random_tokens()[:1]).verdict.count("1 prompt of 7 tokens") == 1
 
 

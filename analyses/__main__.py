@@ -1,0 +1,5 @@
+"""`python -m analyses` is the command `interp`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,13 @@
+"""The analyses by the name of their command, each with the question it answers; nothing heavy is imported."""
+
+from importlib import import_module
+from types import ModuleType
+
+ANALYSES = {
+    "logit-lens": "At which block does the prediction form?",
+}
+
+
+def analysis(name: str) -> ModuleType:
+    """The module that runs the analysis: it has `Options` and `run`."""
+    return import_module(f".{name.replace('-', '_')}", __package__)

@@ -1,0 +1,106 @@
+"""What several commands take: a model, text, a form of output; all of it checked before a model is loaded."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..model_source import DEFAULT, ModelSource, resolved
+
+
+class ModelArgument(click.ParamType):
+    """A bundled name or a path, as the place it means."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ModelSource:
+        """The place; a usage error with the nearest names if there is none."""
+        if isinstance(value, ModelSource):
+            return value
+        try:
+            return resolved(value)
+        except LookupError as error:
+            self.fail(error.args[0], param, ctx)
+
+
+class TokenIds(click.ParamType):
+    """Token ids in one string, separated by spaces or commas."""
+
+    name = "ids"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """The ids; a usage error that shows the first word that is none."""
+        if isinstance(value, list):
+            return value
+        words = value.replace(",", " ").split()
+        wrong = [word for word in words if not word.isdecimal()]
+        if wrong or not words:
+            self.fail(
+                f"{wrong[0] if wrong else value!r} is not a token id; give whole numbers like '1 2 3'", param, ctx
+            )
+        return [int(word) for word in words]
+
+
+class OutputFolder(click.ParamType):
+    """A folder that can be written to; it need not exist yet."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The folder; a usage error if it is a file, or closed to us."""
+        folder = Path(value).expanduser()
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            self.fail(f"{str(there)!r} is a file, not a folder", param, ctx)
+        if not os.access(there, os.W_OK):
+            self.fail(f"{str(there)!r} cannot be written to", param, ctx)
+        return folder
+
+
+def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().obj.debug = True
+
+
+def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with its MODEL."""
+    return click.argument("source", metavar="[MODEL]", type=ModelArgument(), default=DEFAULT)(command)
+
+
+def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the options that say what the model reads."""
+    command = click.option(
+        "--tokens", "ids", type=TokenIds(), multiple=True, help="Token ids instead of text: '1 2 3'. Repeatable."
+    )(command)
+    return click.option(
+        "--prompt", "texts", multiple=True, help="Text to run on. Repeatable. Default: the model's held-out sample."
+    )(command)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with `--json` and `--debug`."""
+    command = click.option("--json", "json_wanted", is_flag=True, help="The result as JSON on stdout.")(command)
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_debug, help="Show where an error came from."
+    )(command)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with `--json`, `--out` and `--debug`."""
+    command = click.option("--out", "folder", type=OutputFolder(), help="Save the result in this folder.")(command)
+    return json_option(command)
+
+
+def require_one_input(texts: tuple[str, ...], ids: tuple[list[int], ...], pair: tuple[str, str] | None = None) -> None:
+    """Nothing, if at most one way of giving text is used, and no text is empty.
+
+    Raises:
+        click.UsageError: otherwise.
+    """
+    given = [name for name, value in (("--prompt", texts), ("--tokens", ids), ("--pair", pair)) if value]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude one another")
+    if any(not text for text in (*texts, *(pair or ()))):
+        raise click.UsageError(f"{given[0] if given else '--prompt'}: a text is empty")

@@ -1,0 +1,26 @@
+"""What the command line refuses, each as a type of its own. Torch-free, so that a wrong name is told at once."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BadFileError(ValueError):
+    """A file or folder that is not what it should be."""
+
+
+class InvalidResultError(ValueError):
+    """A result that cannot be what it claims: a headline number that is not finite."""
+
+
+class PairError(ValueError):
+    """Two prompts that cannot be compared token by token."""
+
+
+class FigureError(ValueError):
+    """A figure whose labels do not fit its values."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known words, or nothing if none is near."""
+    nearest = get_close_matches(given, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""

@@ -1,0 +1,34 @@
+"""What the command line's exit codes mean, and which error gives which."""
+
+import errno
+
+from models.errors import CheckpointError, ConfigError, InputError, TokenizerError
+
+from .errors import BadFileError, InvalidResultError, PairError
+
+OK = 0
+INTERNAL = 1
+USAGE = 2
+BAD_FILE = 3
+INVALID_RESULT = 4
+PARTIAL = 5
+INTERRUPTED = 130
+
+_CODES: dict[type[BaseException], int] = {
+    InputError: USAGE,
+    TokenizerError: USAGE,
+    PairError: USAGE,
+    BadFileError: BAD_FILE,
+    CheckpointError: BAD_FILE,
+    ConfigError: BAD_FILE,
+    InvalidResultError: INVALID_RESULT,
+    FloatingPointError: INVALID_RESULT,
+    KeyboardInterrupt: INTERRUPTED,
+}
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for the error: that of its nearest ancestor in the table, else 1."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
+        return BAD_FILE
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), INTERNAL)

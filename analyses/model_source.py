@@ -1,0 +1,75 @@
+"""Where a model comes from: a bundled name or a path, checked before anything heavy is imported."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .errors import BadFileError, did_you_mean
+
+DEFAULT = "stdlib-4l"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that is there to be loaded."""
+
+    name: str
+    path: Path
+
+    def load(self) -> Any:
+        """The model as it was saved, in evaluation mode; nothing is folded.
+
+        Raises:
+            models.errors.CheckpointError: a file that is damaged, or not a model's.
+        """
+        return import_module("models.loading.folder").load(self.path).eval()
+
+    def sample(self) -> str | None:
+        """The text that belongs to the model, held out when it was trained."""
+        file = self.path / "sample.txt"
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    def weights_sha256(self) -> str:
+        """The SHA-256 of the weights' file; of several files, in the order of their names, one after the other."""
+        digest = hashlib.sha256()
+        for file in sorted(self.path.glob("*.safetensors")) if self.path.is_dir() else [self.path]:
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+
+def zoo() -> Path:
+    """The folder of the bundled models, found without importing the package that holds them."""
+    spec = find_spec("models")
+    if spec is None or spec.origin is None:
+        raise BadFileError("the package 'models' is not installed beside 'analyses'")
+    return Path(spec.origin).parent / "zoo"
+
+
+def bundled() -> list[str]:
+    """The names of the bundled models."""
+    return sorted(file.parent.name for file in zoo().glob("*/config.json"))
+
+
+def resolved(name: str) -> ModelSource:
+    """The model that a bundled name or a path means.
+
+    Raises:
+        LookupError: neither a bundled name nor a path that exists.
+        BadFileError: a folder that holds no model.
+    """
+    if name in bundled():
+        return ModelSource(name, zoo() / name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BadFileError(f"the folder {name!r} holds no model: there is no config.json in it")
+        return ModelSource(path.resolve().name, path)
+    if path.is_file():
+        return ModelSource(path.name, path)
+    known = ", ".join(bundled()) or "none yet"
+    raise LookupError(
+        f"{name!r} is neither a bundled model nor a folder.{did_you_mean(name, bundled())} Bundled models: {known}."
+    )

@@ -1,0 +1,37 @@
+"""A model's architecture in the words of its configuration."""
+
+from typing import Any
+
+_NORMS = {
+    None: "none",
+    "LN": "LayerNorm",
+    "LNPre": "LayerNorm without weights",
+    "RMS": "RMSNorm",
+    "RMSPre": "RMSNorm without weights",
+    "SN": "ScaleNorm",
+}
+_POSITIONS = {"standard": "learned", "rotary": "rotary", "none": "none"}
+
+
+def architecture(model: Any) -> dict[str, str]:
+    """What the model is made of, by name."""
+    config = model.cfg
+    mlp = "none" if config.attn_only else f"{config.act_fn}, {config.d_mlp} wide"
+    if config.gated_mlp and not config.attn_only:
+        mlp = f"gated {mlp}"
+    heads = f"{config.n_heads} of width {config.d_head} in each block"
+    if config.n_key_value_heads:
+        heads += f", {config.n_key_value_heads} key-value heads"
+    norm = _NORMS.get(config.normalization_type, str(config.normalization_type))
+    placement = f", {config.norm_placement}-norm" if config.normalization_type else ""
+    return {
+        "Parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        "Blocks": str(config.n_layers),
+        "Heads": heads,
+        "Width": str(config.d_model),
+        "MLP": mlp,
+        "Norm": norm + placement,
+        "Positions": f"{_POSITIONS.get(config.positional_embedding_type, str(config.positional_embedding_type))}, "
+        f"up to {config.n_ctx}",
+        "Vocabulary": f"{config.d_vocab:,}" + (", tied unembedding" if config.tie_word_embeddings else ""),
+    }

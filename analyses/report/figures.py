@@ -1,0 +1,109 @@
+"""Figures made fit for the page: labels literal, nothing infinite, one look, JSON that cannot end a script."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.io import to_json
+
+from ..errors import FigureError
+from ..token_text import plotly_label
+
+_LABELLED = ("x", "y", "text", "hovertext", "customdata", "name", "labels", "ids")
+_NUMERIC = ("x", "y", "z")
+_AXIS = {"automargin": True, "showline": False, "zeroline": False, "ticks": "", "title": {"standoff": 12}}
+_TEMPLATE = go.layout.Template(
+    layout={
+        "colorway": ["#3b6ea5", "#c8663c", "#5a8f57", "#8a63a8", "#b0903a", "#4f9a9a", "#b5557a", "#7a7a7a"],
+        "margin": {"l": 12, "r": 12, "t": 12, "b": 12},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "hoverlabel": {"align": "left"},
+        "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 12}},
+        "colorscale": {"sequential": "Viridis", "diverging": "RdBu_r"},
+    },
+    data={"heatmap": [go.Heatmap(colorbar={"outlinewidth": 0, "thickness": 12}, hoverongaps=False)]},
+)
+
+
+def figure_json(figure: go.Figure) -> str:
+    """The figure as JSON for a script element: every label shows as it is, and no `<` stands in the text.
+
+    Raises:
+        FigureError: labels and values of different lengths, which plotly would draw without a word.
+    """
+    figure = go.Figure(figure)
+    for trace in figure.data:
+        _require_labels_fit(trace)
+        for name in _NUMERIC:
+            if name in trace and _is_float(trace[name]):
+                trace[name] = np.where(np.isfinite(trace[name]), trace[name], np.nan)
+        for name in _LABELLED:
+            if name in trace and trace[name] is not None:
+                trace[name] = _literal(trace[name])
+    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+        if axis.ticktext is not None:
+            if axis.tickvals is None or len(axis.tickvals) != len(axis.ticktext):
+                raise FigureError(f"{len(axis.ticktext)} tick labels for {_length(axis.tickvals)} ticks")
+            axis.ticktext = _literal(axis.ticktext)
+        if axis.categoryarray is not None:
+            axis.categoryarray = _literal(axis.categoryarray)
+    # The page says the title; the page's script gives the colours of the reader's scheme.
+    figure.update_layout(template=_TEMPLATE, title=None)
+    return (
+        to_json(figure, validate=False)
+        .replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
+
+
+def has_gaps(figure: go.Figure) -> bool:
+    """Whether a heat map has cells without a value, which the page hatches."""
+    grids = (
+        np.asarray(trace.z, dtype=object) for trace in figure.data if trace.type == "heatmap" and trace.z is not None
+    )
+    return any(any(_is_gap(value) for value in grid.ravel()) for grid in grids)
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or (isinstance(value, float | np.floating) and not np.isfinite(value))
+
+
+def _is_float(values: Any) -> bool:
+    return values is not None and np.issubdtype(np.asarray(values).dtype, np.floating)
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, str):
+        return plotly_label(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "OU":
+        return value
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_literal(member) for member in value]
+    return value
+
+
+def _require_labels_fit(trace: Any) -> None:
+    if trace.type == "heatmap":
+        shape = np.shape(trace.z)
+        wanted = {"y": shape[0], "x": shape[1]}
+        # A grid of n cells may be given by its n + 1 edges, if they are numbers.
+        fits = {name: _length(trace[name]) in (None, n, n + 1) for name, n in wanted.items()}
+        if trace.text is not None and np.shape(trace.text)[:2] != shape:
+            raise FigureError(f"a heat map of shape {shape} has texts of shape {np.shape(trace.text)}")
+    elif trace.type in ("scatter", "scattergl", "bar"):
+        n_values = _length(trace.y)
+        wanted = {"x": n_values}
+        fits = {"x": _length(trace.x) in (None, n_values)}
+    else:
+        return
+    for name, fit in fits.items():
+        if not fit:
+            raise FigureError(
+                f"a {trace.type} with {wanted[name]} values along {name} has {_length(trace[name])} labels"
+            )
+
+
+def _length(values: Any) -> int | None:
+    return None if values is None else len(values)

@@ -1,0 +1,74 @@
+"use strict";
+(() => {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const axisNames = (layout, letter) => Object.keys(layout).filter((key) => key.startsWith(letter + "axis"));
+
+  // The colours of the page, as keys that both newPlot's layout and relayout take.
+  function colours(layout) {
+    const css = getComputedStyle(document.documentElement);
+    const colour = (name) => css.getPropertyValue("--" + name).trim();
+    const changes = {
+      "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "font.color": colour("ink"),
+      "hoverlabel.bgcolor": colour("card"), "hoverlabel.bordercolor": colour("rule"), "hoverlabel.font.color": colour("ink"),
+    };
+    for (const name of [...axisNames(layout, "x"), ...axisNames(layout, "y")]) {
+      changes[name + ".gridcolor"] = colour("rule");
+      changes[name + ".zerolinecolor"] = colour("muted");
+      changes[name + ".linecolor"] = colour("rule");
+    }
+    return changes;
+  }
+
+  function assign(target, changes) {
+    for (const [path, value] of Object.entries(changes)) {
+      const keys = path.split(".");
+      const last = keys.pop();
+      keys.reduce((place, key) => (place[key] = place[key] || {}), target)[last] = value;
+    }
+  }
+
+  const length = (values) => (values ? (values.shape ? Number(String(values.shape).split(",").pop()) : values.length || 0) : 0);
+
+  // Below this width labels would lie on one another; the figure scrolls in its frame instead.
+  function leastWidth(data, layout) {
+    let columns = 1, widest = 0;
+    for (const trace of data) {
+      const axis = layout[(trace.xaxis || "x").replace("x", "xaxis")] || {};
+      const ticks = length(axis.ticktext);
+      if (trace.type === "heatmap" && trace.texttemplate) widest = Math.max(widest, ticks * 46);
+      else widest = Math.max(widest, ticks * 15);
+    }
+    const domains = new Set(axisNames(layout, "x").map((name) => String((layout[name].domain || [0, 1])[0])));
+    columns = Math.max(1, domains.size);
+    return Math.max(columns > 1 ? columns * 190 : 0, widest ? widest + 90 : 0);
+  }
+
+  function fitted(data, layout, width) {
+    const narrow = width < 560;
+    layout.font = Object.assign({ size: narrow ? 11 : 12, family: getComputedStyle(document.body).fontFamily }, layout.font);
+    if (data.length > 1 && layout.showlegend !== false) {
+      layout.legend = Object.assign({ orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" }, layout.legend);
+    }
+    layout.autosize = true;
+    delete layout.width;
+    return layout;
+  }
+
+  function draw(holder) {
+    const spec = JSON.parse(holder.textContent);
+    const plot = document.getElementById(holder.dataset.for);
+    for (const axes of ["x", "y"]) if (!axisNames(spec.layout, axes).length) spec.layout[axes + "axis"] = {};
+    const layout = fitted(spec.data, spec.layout, plot.parentElement.clientWidth);
+    const least = leastWidth(spec.data, layout);
+    plot.style.minWidth = least + "px";
+    plot.style.height = (layout.height || 380) + "px";
+    assign(layout, colours(layout));
+    const config = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
+    return Plotly.newPlot(plot, spec.data, layout, config).then(() => {
+      dark.addEventListener("change", () => Plotly.relayout(plot, colours(plot.layout)));
+    });
+  }
+
+  const holders = [...document.querySelectorAll('script[type="application/json"][data-for]')];
+  Promise.all(holders.map(draw)).then(() => document.documentElement.setAttribute("data-drawn", String(holders.length)));
+})();
