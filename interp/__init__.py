@@ -1,1 +1,36 @@
-"""Mechanistic interpretability on hooks."""
+"""Mechanistic interpretability on hooks: read and edit a model's activations, and trust the numbers.
+
+The library works on any model of `interp.protocol.HookedModel`. Weights act on the right, `x @ W`. The names of axes,
+in annotations, in sites and in results:
+
+* `batch`: prompts; `pos`: positions of a prompt; `query`, `key`: the two positions of an attention score;
+* `head`: attention heads; `kv_head`: heads that have keys and values of their own (fewer in grouped-query attention);
+* `d_model`: the residual stream; `d_head`: within a head; `d_mlp`: neurons; `d_vocab`: tokens;
+* `layer`: blocks, from 0; `component`: what writes into the stream (embeddings, heads, MLPs, biases).
+"""
+
+from .errors import AxisError as AxisError
+from .errors import CompiledModelError as CompiledModelError
+from .errors import EmptyMatchError as EmptyMatchError
+from .errors import HookNeverFiredError as HookNeverFiredError
+from .errors import HookReturnError as HookReturnError
+from .errors import NonFiniteError as NonFiniteError
+from .errors import OutOfRangeError as OutOfRangeError
+from .errors import PointOffError as PointOffError
+from .errors import ShapeError as ShapeError
+from .errors import TokensError as TokensError
+from .errors import UnchangedError as UnchangedError
+from .errors import UnknownPointError as UnknownPointError
+from .hooks import edited as edited
+from .interventions import add as add
+from .interventions import freeze as freeze
+from .interventions import intervene as intervene
+from .interventions import mean as mean
+from .interventions import patch as patch
+from .interventions import resample as resample
+from .interventions import zero as zero
+from .protocol import HookedModel as HookedModel
+from .sites import Cell as Cell
+from .sites import Site as Site
+from .sites import site as site
+from .sites import sites as sites

@@ -1,0 +1,66 @@
+"""What the library refuses, each as a type of its own: what was given, what was expected, the nearest right thing."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UnknownPointError(KeyError):
+    """A hook name that the model does not have."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        super().__init__(f"no hook point is called {name!r}.{did_you_mean(name, known)} The model has {len(known)}.")
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which would hide the sentence behind escapes.
+        return self.args[0]
+
+
+class EmptyMatchError(ValueError):
+    """A pattern, range of layers or set of edits that selects nothing."""
+
+
+class PointOffError(ValueError):
+    """A hook point that the configuration has switched off, so that a hook on it could never fire."""
+
+
+class AxisError(ValueError):
+    """An axis that the activation does not have, or axes that are not known."""
+
+
+class OutOfRangeError(IndexError):
+    """An index or slice that reaches outside its axis."""
+
+
+class HookNeverFiredError(RuntimeError):
+    """An edit at a point that no forward pass reached while it was installed."""
+
+
+class CompiledModelError(RuntimeError):
+    """A model under `torch.compile`, whose graph may have been traced without the hooks it is to be given."""
+
+
+class HookReturnError(ValueError):
+    """An edit whose result cannot stand in for the activation: its type, shape, dtype or device is another."""
+
+
+class NonFiniteError(ValueError):
+    """An edit whose result holds NaN or an infinity."""
+
+
+class UnchangedError(ValueError):
+    """An edit that left the activation as it was."""
+
+
+class ShapeError(ValueError):
+    """Values whose shape is not that of the activation they are meant for."""
+
+
+class TokensError(ValueError):
+    """Tokens with which a question cannot be answered."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x' or 'y'?` for the nearest known names, or nothing."""
+    nearest = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
