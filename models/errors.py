@@ -48,3 +48,15 @@ class CheckpointError(ValueError):
 
 class TokenizerError(ValueError):
     """Text was given where there is no tokenizer, or text that is not what the call needs."""
+
+
+class CorpusError(ValueError):
+    """Training text that is missing, or too short for what is asked of it."""
+
+
+class TrainingError(RuntimeError):
+    """A training run that cannot start in this folder, or whose loss is no longer a number."""
+
+
+class ProcessingError(ValueError):
+    """A rewriting of the weights that would change what this model computes."""

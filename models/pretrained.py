@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
-from .config import HookedTransformerConfig
 from .errors import CheckpointError
+from .loading.resolve import resolved
 from .loading.saved import WEIGHTS, read
 from .loading.state import accepted
+from .processing import WeightProcessing
 
 Model = TypeVar("Model", bound="Pretrained")
 
 
-class Pretrained(nn.Module):
+class Pretrained(WeightProcessing):
     """Loading for a `HookedTransformer`; TransformerLens' names, and nothing loads halfway."""
 
-    cfg: HookedTransformerConfig
     tokenizer: Any
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -31,6 +30,57 @@ class Pretrained(nn.Module):
             CheckpointError: names missing or unexpected (both lists), wrong shapes, numbers that are not finite.
         """
         return super().load_state_dict(accepted(self, state_dict, strict), strict=strict, assign=assign)
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Model],
+        model_name: str | Path,
+        *,
+        fold_ln: bool | None = None,
+        center_writing_weights: bool | None = None,
+        center_unembed: bool | None = None,
+        fold_value_biases: bool = True,
+        refactor_factored_attn_matrices: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Model:
+        """A bundled model (`models.loading.bundled_names()`), or one saved in a folder; its weights rewritten.
+
+        The rewriting is that of `load_and_process_state_dict`; `from_pretrained_no_processing` leaves it out.
+
+        Args:
+            device: where to (default: the GPU if there is one).
+            dtype: default: the one it was saved in.
+
+        Raises:
+            CheckpointError: no such model, or files that are damaged.
+            ProcessingError: a step explicitly asked for that is not exact for this model.
+        """
+        model = cls.from_folder(resolved(model_name), device, dtype)
+        model.load_and_process_state_dict(
+            model.state_dict(),
+            fold_ln=fold_ln,
+            center_writing_weights=center_writing_weights,
+            center_unembed=center_unembed,
+            fold_value_biases=fold_value_biases,
+            refactor_factored_attn_matrices=refactor_factored_attn_matrices,
+        )
+        return model
+
+    @classmethod
+    def from_pretrained_no_processing(
+        cls: type[Model],
+        model_name: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Model:
+        """A bundled model, or one saved in a folder, with the weights it was trained with.
+
+        Raises:
+            CheckpointError: no such model, or files that are damaged.
+        """
+        return cls.from_folder(resolved(model_name), device, dtype)
 
     @classmethod
     def from_folder(

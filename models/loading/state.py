@@ -75,7 +75,8 @@ def _require_fit(name: str, value: Any, wanted: Tensor) -> None:
         raise CheckpointError(f"{name} holds {found}, not floating-point numbers")
     if value.shape != wanted.shape:
         raise CheckpointError(f"{name} has shape {list(value.shape)}; the model's has {list(wanted.shape)}")
-    require_finite(name, value)
+    # In the model's dtype: a number beyond the range of float16 becomes infinite there.
+    require_finite(name, value.to(wanted.dtype))
 
 
 def require_finite(name: str, value: Tensor) -> None:

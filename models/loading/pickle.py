@@ -1,0 +1,47 @@
+"""State dicts in PyTorch's own format, as TransformerLens users save them: numbers only, code is never run."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+_CONVERT = (
+    "load it where you trust it and save the numbers alone: torch.save(model.state_dict(), path), "
+    "or models.loading.folder.save(model, folder)"
+)
+
+
+def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file that `torch.save(model.state_dict(), path)` wrote, on the CPU.
+
+    The file is read with `weights_only=True`: whatever it asks to execute is refused, not executed.
+
+    Raises:
+        CheckpointError: no such file, not a file of PyTorch's, code in it, or something else than named tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than numbers (or no PyTorch file at all), and none of it was executed; {_CONVERT}. "
+            f"PyTorch says: {str(error).splitlines()[0]}"
+        ) from error
+    except Exception as error:  # a damaged file makes PyTorch's reader raise errors of any type
+        raise CheckpointError(f"{path} is not a file that torch.save wrote, or is damaged: {error}") from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise CheckpointError(f"{path} holds {_described(state)}; expected a dictionary of names and tensors")
+    return dict(state)
+
+
+def _described(content: object) -> str:
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    return f"a dictionary with the entries {', '.join(map(repr, list(content)[:5]))}"
