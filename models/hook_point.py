@@ -8,7 +8,8 @@ switched off, and then refuses hooks; an edit that does not fit is an error; and
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import wraps
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,14 +49,20 @@ class HookPoint(TransformerLensHookPoint):
         readers = _readers.get()
         return self.hooked or (readers is not None and self in readers)
 
-    def add_hook(self, *args: Any, **options: Any) -> Any:
+    def add_hook(self, hook: Callable[..., Any], dir: Literal["fwd", "bwd"] = "fwd", **options: Any) -> Any:  # type: ignore[override]
         """The handle of a hook that stays until it is removed.
 
         Raises:
             PointOffError: the point is off, so that the hook would never fire.
         """
         self.require_on()
-        return super().add_hook(*args, **options)
+        return super().add_hook(self._checked_gradient(hook) if dir == "bwd" else hook, dir=dir, **options)
+
+    def remove_handle(self, handle: Any) -> None:
+        """One hook taken away by the handle that `add_hook` returned; nothing, if it is gone already."""
+        handle.hook.remove()
+        self.fwd_hooks = [kept for kept in self.fwd_hooks if kept is not handle]
+        self.bwd_hooks = [kept for kept in self.bwd_hooks if kept is not handle]
 
     def require_on(self) -> None:
         """Nothing, if the point fires at all.
@@ -73,13 +80,30 @@ class HookPoint(TransformerLensHookPoint):
             HookReturnError: a hook returned something of another type, shape, dtype or device.
         """
         if self.hooked:
-            edited = super().__call__(activation)
+            # A hook may run the model itself; that run is not the one being recorded.
+            token = _readers.set(None)
+            try:
+                edited = super().__call__(activation)
+            finally:
+                _readers.reset(token)
             self._check(edited, activation)
             activation = edited
         readers = _readers.get()
         if readers is not None and self in readers:
             readers[self](self.name or "", activation)
         return activation
+
+    def _checked_gradient(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(hook, updated=())
+        def checked(gradient: Tensor, hook: "HookPoint") -> Any:
+            edited = inner(gradient, hook=hook)
+            if edited is not None:
+                # PyTorch would sum a gradient of a larger shape down to the expected one without a word.
+                self._check(edited[0] if isinstance(edited, tuple) and len(edited) == 1 else edited, gradient)
+            return edited
+
+        inner = hook
+        return checked
 
     def _check(self, edited: object, activation: Tensor) -> None:
         if not isinstance(edited, Tensor):
@@ -99,11 +123,22 @@ class HookPoint(TransformerLensHookPoint):
 @contextmanager
 def recording(readers: Mapping[HookPoint, Reader]) -> Iterator[None]:
     """Within the block, each point's reader is called with its name and its activation after all edits."""
-    token = _readers.set({**(_readers.get() or {}), **readers})
+    merged = dict(_readers.get() or {})
+    for point, reader in readers.items():
+        merged[point] = _both(merged[point], reader) if point in merged else reader
+    token = _readers.set(merged)
     try:
         yield
     finally:
         _readers.reset(token)
+
+
+def _both(outer: Reader, inner: Reader) -> Reader:
+    def read(name: str, activation: Tensor) -> None:
+        outer(name, activation)
+        inner(name, activation)
+
+    return read
 
 
 def as_high_precision(activation: Tensor) -> Tensor:

@@ -81,9 +81,21 @@ class HookedModel(HookedRootModule):
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
-        forward, backward = self._expanded(fwd_hooks), self._expanded(bwd_hooks)
-        with super().hooks([*forward], [*backward], reset_hooks_end, clear_contexts):
+        expanded = [("fwd", *pair) for pair in self._expanded(fwd_hooks)]
+        expanded += [("bwd", *pair) for pair in self._expanded(bwd_hooks)]
+        installed: list[tuple[HookPoint, Any]] = []
+        try:
+            for dir, name, hook in expanded:
+                point = self.hook_dict[name]
+                installed.append((point, point.add_hook(hook, dir=dir)))
             yield self
+        finally:
+            if reset_hooks_end:
+                # By handle, not by level: a context in another thread keeps its hooks.
+                for point, handle in installed:
+                    point.remove_handle(handle)
+                if clear_contexts:
+                    self.clear_contexts()
 
     def run_with_hooks(
         self,
@@ -97,20 +109,17 @@ class HookedModel(HookedRootModule):
         """The output of one forward pass with the hooks installed.
 
         Raises:
-            HookNeverFiredError: a forward hook stood at a point that this run did not reach.
+            HookNeverFiredError: a hook stood at a point that this run did not reach.
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
         fired: set[str] = set()
-        named = self._expanded(fwd_hooks)
-        counted = [(name, _noting(hook, name, fired)) for name, hook in named]
-        with self.hooks(counted, bwd_hooks, reset_hooks_end, clear_contexts):
+        counted = [(name, _noting(hook, name, fired)) for name, hook in self._expanded(fwd_hooks)]
+        backward = self._expanded(bwd_hooks)
+        reached: set[str] = set()
+        readers = {self.hook_dict[name]: lambda name, _: reached.add(name) for name, _ in backward}
+        with recording(readers), self.hooks(counted, backward, reset_hooks_end, clear_contexts):
             output = self(*model_args, **model_kwargs)
-        silent = sorted({name for name, _ in named} - fired)
-        if silent:
-            raise HookNeverFiredError(
-                f"the hook on {silent[0]} did not fire{f', nor did {len(silent) - 1} others' if silent[1:] else ''}: "
-                "this run does not reach it (start_at_layer, stop_at_layer or return_type=None leave it out)"
-            )
+        _require_fired({name for name, _ in counted} - fired | {name for name, _ in backward} - reached)
         return output
 
     def run_with_cache(
@@ -137,18 +146,38 @@ class HookedModel(HookedRootModule):
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
             InputError: `remove_batch_dim` for a batch of more than one.
+            HookNeverFiredError: a point given by name, or all that a predicate selects, lay outside this run.
         """
         names = self.points(names_filter)
+        chosen_by_name = names_filter is not None and not callable(names_filter)
         snapshots = _Snapshots(self, device, remove_batch_dim, Slice.unwrap(pos_slice))
         gradients: list[tuple[NameOrFilter, Hook]] = [(name, snapshots.read_gradient) for name in names if incl_bwd]
         readers = {self.hook_dict[name]: snapshots.read for name in names}
-        with recording(readers), super().hooks([], gradients, reset_hooks_end, clear_contexts):
+        with recording(readers), self.hooks([], gradients, reset_hooks_end, clear_contexts):
             output = self(*model_args, **model_kwargs)
             if incl_bwd:
                 output.backward()
+        if chosen_by_name or not snapshots.activations:
+            _require_fired(set(names) - set(snapshots.activations))
         if not return_cache_object:
             return output, snapshots.activations
         return output, ActivationCache(snapshots.activations, self, has_batch_dim=not remove_batch_dim)
+
+    def add_caching_hooks(self, names_filter: NamesFilter = None, *args: Any, **options: Any) -> dict[str, Tensor]:  # type: ignore[override]
+        """The dictionary that later runs fill; see TransformerLens. The names are checked as everywhere.
+
+        Raises:
+            UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+        """
+        return super().add_caching_hooks(self.points(names_filter), *args, **options)
+
+    def get_caching_hooks(self, names_filter: NamesFilter = None, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """A dictionary, and the forward and backward hooks that fill it; see TransformerLens.
+
+        Raises:
+            UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+        """
+        return super().get_caching_hooks(self.points(names_filter), *args, **options)
 
     def set_use_attn_result(self, use_attn_result: bool) -> None:
         """Whether `attn.hook_result` fires: each head's write into the stream by itself."""
@@ -192,6 +221,15 @@ class HookedModel(HookedRootModule):
 
     def _expanded(self, hooks: Iterable[tuple[NameOrFilter, Hook]]) -> list[tuple[str, Hook]]:
         return [(name, hook) for which, hook in hooks for name in self.points(which)]
+
+
+def _require_fired(silent: set[str]) -> None:
+    if silent:
+        others = f" (nor did {len(silent) - 1} others)" if len(silent) > 1 else ""
+        raise HookNeverFiredError(
+            f"{min(silent)} did not fire{others}: this run does not reach it "
+            "(start_at_layer, stop_at_layer or return_type=None leave it out)"
+        )
 
 
 def _noting(hook: Hook, name: str, fired: set[str]) -> Hook:
