@@ -7,7 +7,20 @@ from transformer_lens.model_bridge.sources import boot_native
 
 from models import HookedTransformer
 
-_FIELDS = "n_layers d_model d_head n_heads d_mlp d_vocab n_ctx act_fn normalization_type attn_only eps device".split()
+_FIELDS = [
+    "n_layers",
+    "d_model",
+    "d_head",
+    "n_heads",
+    "d_mlp",
+    "d_vocab",
+    "n_ctx",
+    "act_fn",
+    "normalization_type",
+    "attn_only",
+    "eps",
+    "device",
+]
 
 
 @torch.no_grad()
