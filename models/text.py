@@ -30,7 +30,9 @@ class TextInterface:
         Raises:
             TokenizerError: the tokenizer knows more tokens than the model.
         """
-        tokenizer = get_tokenizer_with_bos(tokenizer)
+        if tokenizer.init_kwargs.get("name_or_path"):
+            # TransformerLens reads the tokenizer again from there; one that was made in memory has no such place.
+            tokenizer = get_tokenizer_with_bos(tokenizer)
         tokenizer.padding_side = default_padding_side or tokenizer.padding_side or "right"
         tokenizer.eos_token = tokenizer.eos_token or "<|endoftext|>"
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
