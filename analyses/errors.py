@@ -16,6 +16,10 @@ class PairError(ValueError):
     """Two prompts that cannot be compared token by token."""
 
 
+class OptionError(ValueError):
+    """An option of an analysis that does not fit the model or the tokens."""
+
+
 class FigureError(ValueError):
     """A figure whose labels do not fit its values."""
 

@@ -2,9 +2,10 @@
 
 import errno
 
+from interp.errors import NonFiniteError, TokensError
 from models.errors import CheckpointError, ConfigError, InputError, TokenizerError
 
-from .errors import BadFileError, InvalidResultError, PairError
+from .errors import BadFileError, InvalidResultError, OptionError, PairError
 
 OK = 0
 INTERNAL = 1
@@ -18,10 +19,13 @@ _CODES: dict[type[BaseException], int] = {
     InputError: USAGE,
     TokenizerError: USAGE,
     PairError: USAGE,
+    OptionError: USAGE,
+    TokensError: USAGE,
     BadFileError: BAD_FILE,
     CheckpointError: BAD_FILE,
     ConfigError: BAD_FILE,
     InvalidResultError: INVALID_RESULT,
+    NonFiniteError: INVALID_RESULT,
     FloatingPointError: INVALID_RESULT,
     KeyboardInterrupt: INTERRUPTED,
 }

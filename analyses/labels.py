@@ -4,17 +4,16 @@ from typing import Any
 
 from torch import Tensor
 
+from .token_text import visible
+
 
 def token_labels(model: Any, ids: Tensor) -> list[str]:
-    """The text of each token, with spaces and line breaks made visible; its number where there is no tokenizer."""
+    """The text of each token, with nothing in it that hides; its number where there is no tokenizer."""
     numbers = [int(token) for token in ids.reshape(-1)]
     if getattr(model, "tokenizer", None) is None:
         return [str(number) for number in numbers]
     texts = model.tokenizer.batch_decode([[number] for number in numbers], clean_up_tokenization_spaces=False)
-    return [
-        text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥") or f"#{number}"
-        for text, number in zip(texts, numbers, strict=True)
-    ]
+    return [visible(text) for text in texts]
 
 
 def stream_label(name: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from interp.lenses import LensReadings, logit_lens
 from interp.statistics import over_prompts
 
+from .errors import OptionError
 from .labels import stream_label, token_labels
 from .result import Result
 
@@ -28,10 +29,13 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
     """Logit, rank and log-probability of the next token, and KL(model || lens), by site and position.
 
     Raises:
-        ValueError: fewer than two positions, a prompt that is not there, or streams that are not finite.
+        OptionError: a prompt that is not there.
+        ValueError: fewer than two positions, or streams that are not finite.
     """
     if not 0 <= options.drawn_prompt < tokens.shape[0]:
-        raise ValueError(f"prompt {options.drawn_prompt} is not there: the batch has {tokens.shape[0]}, counted from 0")
+        raise OptionError(
+            f"prompt {options.drawn_prompt} is not there: the batch has {tokens.shape[0]}, counted from 0"
+        )
     readings = logit_lens(model, tokens)
     by_site = _by_site(readings)
     by_token = _by_token(model, tokens, readings, options)
@@ -67,14 +71,14 @@ def _by_site(readings: LensReadings) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "place": [stream_label(name) for name in readings.sites],
-            "kl_nats": kl.mean,
-            "kl_standard_error": kl.standard_error,
-            "next_logit": readings.next_logit.double().flatten(1).mean(dim=1),
-            "next_log_prob_nats": log_prob.mean,
-            "next_log_prob_standard_error": log_prob.standard_error,
-            "next_rank_median": rank.median(dim=1).values,
-            "next_on_top": (rank == 0).double().mean(dim=1),
-            "same_top_as_model": agrees,
+            "kl_nats": kl.mean.numpy(force=True),
+            "kl_standard_error": kl.standard_error.numpy(force=True),
+            "next_logit": readings.next_logit.double().flatten(1).mean(dim=1).numpy(force=True),
+            "next_log_prob_nats": log_prob.mean.numpy(force=True),
+            "next_log_prob_standard_error": log_prob.standard_error.numpy(force=True),
+            "next_rank_median": rank.median(dim=1).values.numpy(force=True),
+            "next_on_top": (rank == 0).double().mean(dim=1).numpy(force=True),
+            "same_top_as_model": agrees.numpy(force=True),
         }
     )
 
@@ -111,10 +115,10 @@ def _by_token(model: Any, tokens: Tensor, readings: LensReadings, options: Optio
                     "token": texts[: len(top)],
                     "next_token": texts[1 : len(top) + 1],
                     "lens_says": top,
-                    "next_logit": readings.next_logit[site, prompt, shown].double(),
-                    "next_log_prob_nats": readings.next_log_prob[site, prompt, shown].double(),
-                    "next_rank": readings.next_rank[site, prompt, shown],
-                    "kl_nats": readings.kl[site, prompt, shown].double(),
+                    "next_logit": readings.next_logit[site, prompt, shown].numpy(force=True),
+                    "next_log_prob_nats": readings.next_log_prob[site, prompt, shown].numpy(force=True),
+                    "next_rank": readings.next_rank[site, prompt, shown].numpy(force=True),
+                    "kl_nats": readings.kl[site, prompt, shown].numpy(force=True),
                 }
             )
         )

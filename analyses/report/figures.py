@@ -11,6 +11,8 @@ from ..token_text import plotly_label
 
 _LABELLED = ("x", "y", "text", "hovertext", "customdata", "name", "labels", "ids")
 _NUMERIC = ("x", "y", "z")
+_CELL = 7
+"""Characters that a cell of a heat map has room for."""
 _AXIS = {"automargin": True, "showline": False, "zeroline": False, "ticks": "", "title": {"standoff": 12}}
 _TEMPLATE = go.layout.Template(
     layout={
@@ -38,6 +40,7 @@ def figure_json(figure: go.Figure) -> str:
         for name in _NUMERIC:
             if name in trace and _is_float(trace[name]):
                 trace[name] = np.where(np.isfinite(trace[name]), trace[name], np.nan)
+        _shorten_cells(trace)
         for name in _LABELLED:
             if name in trace and trace[name] is not None:
                 trace[name] = _literal(trace[name])
@@ -103,6 +106,21 @@ def _require_labels_fit(trace: Any) -> None:
             raise FigureError(
                 f"a {trace.type} with {wanted[name]} values along {name} has {_length(trace[name])} labels"
             )
+
+
+def _shorten_cells(trace: Any) -> None:
+    # Plotly makes all texts as small as the longest needs; cut ones stay readable, and the whole text is in the hover.
+    if trace.type != "heatmap" or trace.text is None or not trace.texttemplate:
+        return
+    trace.hovertext = trace.text
+    if trace.hovertemplate:
+        trace.hovertemplate = trace.hovertemplate.replace("%{text}", "%{hovertext}")
+    trace.text = [[_shortened(str(cell)) for cell in row] for row in trace.text]
+    trace.textfont.size = 10
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
 def _length(values: Any) -> int | None:

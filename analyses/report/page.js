@@ -31,7 +31,7 @@
 
   // Below this width labels would lie on one another; the figure scrolls in its frame instead.
   function leastWidth(data, layout) {
-    let columns = 1, widest = 0;
+    let widest = 0;
     for (const trace of data) {
       const axis = layout[(trace.xaxis || "x").replace("x", "xaxis")] || {};
       const ticks = length(axis.ticktext);
@@ -39,8 +39,19 @@
       else widest = Math.max(widest, ticks * 15);
     }
     const domains = new Set(axisNames(layout, "x").map((name) => String((layout[name].domain || [0, 1])[0])));
-    columns = Math.max(1, domains.size);
-    return Math.max(columns > 1 ? columns * 190 : 0, widest ? widest + 90 : 0);
+    return Math.max(domains.size > 1 ? domains.size * 190 : 0, widest ? widest + 90 : 0);
+  }
+
+  // On a phone a colour bar beside the figure would take a third of its width: it lies above instead.
+  function flatColourBar(trace, layout, width) {
+    if (axisNames(layout, "x").length > 1) return;
+    const place = trace.coloraxis ? layout[trace.coloraxis] : trace;
+    if (!place.colorbar) return;
+    const title = typeof place.colorbar.title === "string" ? { text: place.colorbar.title } : place.colorbar.title;
+    Object.assign(place.colorbar, {
+      orientation: "h", x: 0, xanchor: "left", y: 1.03, yanchor: "bottom", lenmode: "pixels", len: width - 110,
+      title: { ...title, side: "top" },
+    });
   }
 
   function fitted(data, layout, width) {
@@ -49,9 +60,15 @@
     if (data.length > 1 && layout.showlegend !== false) {
       layout.legend = Object.assign({ orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" }, layout.legend);
     }
+    if (narrow) data.forEach((trace) => flatColourBar(trace, layout, width));
     layout.autosize = true;
     delete layout.width;
     return layout;
+  }
+
+  function height(data, layout) {
+    const rows = data.filter((trace) => trace.type === "heatmap").map((trace) => length(trace.y));
+    return layout.height || (rows.length ? Math.min(640, Math.max(260, 150 + 32 * Math.max(...rows))) : 380);
   }
 
   function draw(holder) {
@@ -61,7 +78,8 @@
     const layout = fitted(spec.data, spec.layout, plot.parentElement.clientWidth);
     const least = leastWidth(spec.data, layout);
     plot.style.minWidth = least + "px";
-    plot.style.height = (layout.height || 380) + "px";
+    plot.style.height = height(spec.data, layout) + "px";
+    if (least > plot.parentElement.clientWidth) plot.closest("figure").classList.add("wide");
     assign(layout, colours(layout));
     const config = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
     return Plotly.newPlot(plot, spec.data, layout, config).then(() => {

@@ -1,0 +1,27 @@
+"""A small saved model whose tokens are everything that a page or a terminal could stumble over."""
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
+
+from models.loading import folder
+from tests.conftest import order_one_model
+
+HOSTILE = ("<unk>", "</script>", "🙂", "\n", "שלום", "", " the", "<b>x</b>", "&amp;", "\u202e", "$x^2$", "%{x}")
+PLAIN = ("one", "two", "three", "four", "five")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("models") / "tiny"
+    model = order_one_model()
+    vocabulary = {token: number for number, token in enumerate((*HOSTILE, *PLAIN))}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "<unk>")
+    model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+    folder.save(model, place)
+    (place / "sample.txt").write_text(" ".join(PLAIN * 12), encoding="utf-8")
+    return place

@@ -1,0 +1,144 @@
+"""The report in headless Chromium with the network cut: it draws, says what the results say, and fits a phone."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from analyses.model_source import resolved
+from analyses.prompts import Prompts
+from analyses.report import Panel, Part, build, html
+from analyses.result import Result
+from analyses.token_text import legible, visible
+from tests.analyses.conftest import HOSTILE
+from tests.analyses.test_report import numbers_in
+from tests.conftest import random_tokens
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed, so no page is looked at")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed, so no page is looked at"
+)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+def hostile_panel():
+    """Every odd token as a tick, a cell's text and a table's cell, and a heat map with a cell that has no value."""
+    z = np.arange(float(2 * len(HOSTILE))).reshape(2, -1)
+    z[1, 3] = np.nan
+    labels = [visible(token) for token in HOSTILE]
+    figure = go.Figure(
+        go.Heatmap(z=z, y=["first", "second"], text=[labels] * 2, texttemplate="%{text}", colorbar_title="nats")
+    )
+    figure.update_xaxes(title="token", tickvals=list(range(len(HOSTILE))), ticktext=labels)
+    table = pd.DataFrame({"token": HOSTILE, "value": z[1]})
+    result = Result("odd", "Odd tokens", "Are they text?", "Yes: </script>", {"n": 1}, {"all": table}, {"map": figure})
+    return Panel("odd", (Part("", result),))
+
+
+@pytest.fixture(scope="module")
+def report(model_folder):
+    source = resolved(str(model_folder))
+    built = build(source.load(), source, Prompts(random_tokens(length=8), "random tokens"))
+    return replace(built, panels=(*built.panels, hostile_panel()))
+
+
+@pytest.fixture(scope="module")
+def browser(report, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "report.html").write_text(html(report), encoding="utf-8")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        browser.set_script_timeout(60)
+        browser.get((folder / "report.html").as_uri())
+        browser.execute_async_script("""
+            const done = arguments[0], root = document.documentElement;
+            const look = () => ("drawn" in root.dataset ? done() : setTimeout(look, 50));
+            look();
+        """)
+        yield browser
+    finally:
+        browser.quit()
+
+
+def test_every_figure_is_drawn_without_an_error_and_without_asking_the_network(browser, report):
+    n_figures = sum(len(part.result.figures) for panel in report.panels for part in panel.parts)
+    drawn = browser.execute_script("""
+        return [...document.querySelectorAll(".plot")].map((plot) =>
+            plot.querySelectorAll("svg .trace, svg .heatmaplayer .hm").length);
+    """)
+    assert len(drawn) == n_figures > 2
+    assert all(drawn)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert not [url for url in asked if url.startswith(("http", "ws"))]
+    assert any(url.endswith("report.html") for url in asked)
+
+
+def test_the_numbers_on_the_page_are_the_results(browser, report):
+    for panel in report.panels:
+        shown = browser.execute_script(
+            "return [...document.getElementById(arguments[0]).querySelectorAll('data')].map((d) => d.value)", panel.name
+        )
+        expected = [value for part in panel.parts for value in numbers_in(part.result)]
+        assert [text == "" for text in shown] == [bool(np.isnan(value)) for value in expected]
+        assert [float(text) for text in shown if text] == [float(v) for v in expected if not np.isnan(v)]
+
+
+def test_the_figures_draw_the_numbers_of_the_results(browser, report):
+    """What plotly holds after drawing, decoded by the browser, against the figure that the analysis returned."""
+    drawn = browser.execute_script("""
+        const plain = (values) => Array.from(values, (v) => (v && v.length !== undefined && typeof v !== "string"
+            ? plain(v) : Number.isFinite(v) ? v : null));
+        return [...document.querySelectorAll(".plot")].map((plot) =>
+            plot._fullData.map((trace) => plain(trace.type === "heatmap" ? trace.z : trace.y)));
+    """)
+    figures = [f for panel in report.panels for part in panel.parts for f in part.result.figures.values()]
+    for shown, figure in zip(drawn, figures, strict=True):
+        for values, trace in zip(shown, figure.data, strict=True):
+            wanted = np.asarray(trace.z if trace.type == "heatmap" else trace.y, dtype=float)
+            np.testing.assert_array_equal(np.array(values, dtype=float), wanted)
+
+
+def test_odd_tokens_are_shown_as_text(browser):
+    labels = browser.execute_script("""
+        return [...document.querySelectorAll("#odd .xtick text")].map((label) => label.textContent)
+    """)
+    assert labels == [visible(token) for token in HOSTILE]
+    cells = browser.execute_script("return [...document.querySelectorAll('#odd td bdi')].map((c) => c.textContent)")
+    assert cells == [legible(token) for token in HOSTILE]
+    inside = browser.execute_script(
+        "return [...document.querySelectorAll('#odd .heatmaplayer text')].map((c) => c.textContent)"
+    )
+    assert {text for text in labels if len(text) <= 7} <= set(inside)
+    assert "</scri…" in inside
+
+
+def test_a_cell_without_value_is_hatched_and_not_drawn(browser):
+    fill = browser.execute_script(
+        "return getComputedStyle(document.querySelector('#odd .plot.gapped .bglayer .bg')).fill"
+    )
+    assert "#hatch" in fill
+    assert browser.execute_script("return document.querySelectorAll('.plot.gapped').length") == 1
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_sticks_out_of_the_page(browser, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.execute_script("return window.innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
