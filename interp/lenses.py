@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .errors import NonFiniteError, TokensError
+
 LOGITS_AT_ONCE = 2**25
 """How many logits of one site are held at one time; longer prompts are read a stretch of positions at a time."""
 
@@ -65,17 +67,18 @@ def logit_lens(model: Any, tokens: Int[Tensor, "batch pos"], logits_at_once: int
     """The lens at every site of the stream.
 
     Raises:
-        ValueError: the tokens have no next token to ask about, or a stream is not finite.
+        TokensError: the tokens have no next token to ask about.
+        NonFiniteError: a stream is not finite.
     """
     if tokens.ndim != 2 or tokens.shape[1] < 2:
-        raise ValueError(
+        raise TokensError(
             f"the lens asks for the next token: tokens must be [batch, pos >= 2], not {list(tokens.shape)}"
         )
     sites = stream_sites(model)
     logits, cache = model.run_with_cache(tokens, names_filter=list(sites))
     for name in sites:
         if not cache[name].isfinite().all():
-            raise ValueError(f"the stream at {name} is not finite: the lens would read NaN")
+            raise NonFiniteError(f"the stream at {name} is not finite: the lens would read NaN")
     # The last position has no next token; what stands in for it is cut off at the end.
     targets = tokens.roll(-1, dims=1)
     step = max(1, logits_at_once // (tokens.shape[0] * logits.shape[-1]))

@@ -13,13 +13,22 @@ from torch import Tensor
 
 def product_singular_values(
     left: Float[Tensor, "*head rows inner"], right: Float[Tensor, "*head inner columns"]
-) -> Float[Tensor, "*head inner"]:
+) -> Float[Tensor, "*head rank"]:
     """The singular values of `left @ right` that can differ from zero, largest first, in float64.
 
     With left = Q1 R1 and right^T = Q2 R2 they are those of R1 R2^T. Going through R and not through the Gram matrices
-    keeps the small ones accurate. `inner` must not exceed the number of rows or columns.
+    keeps the small ones accurate.
     """
     return torch.linalg.svdvals(_triangle(left) @ _triangle(right.mT).mT)
+
+
+def effective_rank(singular_values: Float[Tensor, "*head rank"]) -> Float[Tensor, "*head"]:
+    """exp of the entropy of the singular values as shares of their sum: n for n equal ones, 1 for a single one.
+
+    NaN for a matrix of zeros, which has no direction at all. Source: Roy and Vetterli (2007).
+    """
+    shares = singular_values / singular_values.sum(dim=-1, keepdim=True)
+    return torch.special.entr(shares).sum(dim=-1).exp()
 
 
 def product_eigenvalues(
@@ -61,7 +70,7 @@ def top_entries(
     left: Float[Tensor, "row inner"],
     right: Float[Tensor, "inner column"],
     k: int,
-    entries_at_once: int = 2**24,
+    entries_at_once: int = 2**20,
 ) -> TopEntries:
     """The k largest entries of `left @ right`, of which no more than `entries_at_once` are held in memory at a time.
 
@@ -87,5 +96,5 @@ def top_entries(
     return TopEntries(values, places // n_columns, places % n_columns, top_of_row)
 
 
-def _triangle(matrix: Float[Tensor, "*head rows inner"]) -> Float[Tensor, "*head inner inner"]:
+def _triangle(matrix: Float[Tensor, "*head rows inner"]) -> Float[Tensor, "*head rank inner"]:
     return torch.linalg.qr(matrix.double(), mode="r").R

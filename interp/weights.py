@@ -16,7 +16,7 @@ from .low_rank import product_eigenvalues, product_norm, product_singular_values
 
 @dataclass(frozen=True)
 class CopyingScores:
-    """How far a head, moving a token's embedding to the output, raises that same token.
+    """How far a head, moving a token's embedding to the output, raises that same token. NaN for a head of zeros.
 
     Attributes:
         score: sum of the eigenvalues of W_E W_V W_O W_U over the sum of their moduli, in [-1, 1].
@@ -72,7 +72,7 @@ def _positivity(eigenvalues: Complex[Tensor, "head d_head"]) -> Float[Tensor, " 
 
 @dataclass(frozen=True)
 class CompositionScores:
-    """How much of what one head writes another reads, beside what chance would give.
+    """How much of what one head writes another reads, beside what chance would give. NaN for a head of zeros.
 
     Attributes:
         score: |W_OV W| / (|W_OV| |W|) in the Frobenius norm, W the circuit of the reading head.

@@ -3,6 +3,7 @@ import torch
 from torch.distributions import Categorical
 from torch.distributions.kl import kl_divergence as kl_of_distributions
 
+from interp.errors import NonFiniteError, TokensError
 from interp.lenses import kl_divergence, lens_logits, logit_lens, stream_sites
 
 from ..conftest import order_one_model, random_tokens
@@ -91,9 +92,9 @@ def test_reading_a_stretch_at_a_time_changes_nothing():
 
 def test_what_cannot_be_read_is_refused():
     model = order_one_model()
-    with pytest.raises(ValueError, match=r"next token.*\[3, 1\]"):
+    with pytest.raises(TokensError, match=r"next token.*\[3, 1\]"):
         logit_lens(model, random_tokens(length=1))
     logit_lens(model, random_tokens(length=2))
     model.embed.W_E.data[0] = torch.nan
-    with pytest.raises(ValueError, match=r"blocks\.0\.hook_resid_pre is not finite"):
+    with pytest.raises(NonFiniteError, match=r"blocks\.0\.hook_resid_pre is not finite"):
         logit_lens(model, torch.zeros(1, 3, dtype=torch.long))

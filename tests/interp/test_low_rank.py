@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.low_rank import product_eigenvalues, product_norm, product_singular_values, top_entries
+from interp.low_rank import effective_rank, product_eigenvalues, product_norm, product_singular_values, top_entries
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -80,3 +80,13 @@ def test_more_entries_than_there_are_is_refused(k):
     with pytest.raises(ValueError, match=f"k={k} must be between 1 and the 4 x 3"):
         top_entries(normal(4, 2), normal(2, 3), k)
     assert len(top_entries(normal(4, 2), normal(2, 3), 12).values) == 12
+
+
+def test_the_effective_rank_counts_equal_directions():
+    values = torch.tensor([[2.0, 2.0, 2.0, 2.0], [5.0, 0.0, 0.0, 0.0], [3.0, 3.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(effective_rank(values), torch.tensor([4.0, 1.0, 2.0], dtype=torch.float64))
+
+
+def test_a_head_wider_than_the_model_has_as_many_singular_values_as_the_model_has_directions():
+    left, right = normal(3, 5), normal(5, 4, seed=1)
+    torch.testing.assert_close(product_singular_values(left, right), torch.linalg.svdvals(left @ right))
