@@ -87,6 +87,7 @@ class HookedTransformerConfig:
 
     def __post_init__(self) -> None:
         self._check_literals()
+        self._check_positive()
         self._derive()
         self._check_sizes()
         self._check_combinations()
@@ -175,24 +176,20 @@ class HookedTransformerConfig:
         if self.device is None:
             self._set("device", "cuda" if torch.cuda.is_available() else "cpu")
 
-    def _check_sizes(self) -> None:
-        for name in (
-            "d_model",
-            "d_head",
-            "n_layers",
-            "n_ctx",
-            "n_heads",
-            "d_mlp",
-            "n_key_value_heads",
-            "window_size",
-        ):
+    def _check_positive(self) -> None:
+        # Before anything is derived: the derivations divide by these.
+        for name in ("d_model", "d_head", "n_layers", "n_ctx", "d_mlp", "n_key_value_heads", "window_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
+        if self.n_heads < 1 and self.n_heads != UNSET:
+            raise ConfigError(f"n_heads={self.n_heads} must be at least 1")
         for name in ("d_vocab", "d_vocab_out"):
             value = getattr(self, name)
             if value < 1 and value != UNSET:
                 raise ConfigError(f"{name}={value} must be at least 1, or -1 to take it from the tokenizer")
+
+    def _check_sizes(self) -> None:
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(f"n_heads={self.n_heads} is not a multiple of n_key_value_heads={self.n_key_value_heads}")
         if self.rotary_dim is not None and (self.rotary_dim % 2 or not 2 <= self.rotary_dim <= self.d_head):
