@@ -14,6 +14,7 @@ from .blocks import make_block
 from .config import HookedTransformerConfig
 from .embedding import Embed, TiedUnembed, Unembed
 from .errors import ConfigError, InputError, PointOffError
+from .generate import Generation
 from .hook_point import HookPoint
 from .hooked import HookedModel
 from .initialisation import initialise_as_configured
@@ -35,7 +36,7 @@ class Output(NamedTuple):
     loss: Float[Tensor, "*batch_pos"]
 
 
-class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface):
+class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface, Generation):
     """A transformer that can be read and edited at every step.
 
     It keeps the contract of TransformerLens 3.9's class of this name: parameters, hook names and shapes, methods.

@@ -8,16 +8,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from torch.testing import assert_close
-from transformers import PreTrainedTokenizerFast
 
 from models.errors import CheckpointError, TokenizerError
 from models.loading import saved
 from models.loading.folder import load, save
 from tests.conftest import order_one_model, random_tokens
+from tests.models.word_tokenizer import word_tokenizer
 
 VARIANTS = {
     "default": {},
@@ -33,20 +30,6 @@ VARIANTS = {
     "attention only, no norm": {"attn_only": True, "normalization_type": None},
     "switched points, other output": {"use_attn_result": True, "d_vocab_out": 5, "seed": 3, "model_name": "näme"},
 }
-
-
-def word_tokenizer(padding_side: str = "right") -> PreTrainedTokenizerFast:
-    vocabulary = {word: index for index, word in enumerate(["<s>", "</s>", "<pad>", "<unk>", "the", "cat", "sat"])}
-    backend = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    backend.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        padding_side=padding_side,
-    )
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
@@ -76,7 +59,7 @@ def test_a_folder_holds_three_files_and_the_tied_matrix_once(tmp_path):
 def test_a_loaded_tokenizer_reads_and_pads_as_the_saved_one(tmp_path, padding_side):
     model = order_one_model()
     model.tokenizer = word_tokenizer(padding_side)
-    texts = ["the cat sat", "cat", "a dog"]
+    texts = ["the cat sat", "cat", "a bird"]
     # Padding and truncating leave their traces in the tokenizer; they must not be saved.
     tokens = model.to_tokens(texts)
     save(model, tmp_path)
