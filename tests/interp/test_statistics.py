@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.statistics import over_prompts
+from interp.statistics import over_prompts, over_seeds
 
 
 def test_mean_and_standard_error_are_the_textbook_ones():
@@ -33,3 +33,14 @@ def test_one_prompt_has_no_uncertainty_that_could_be_known():
 def test_the_same_values_give_the_same_interval(seed):
     values = torch.randn(6, 2, generator=torch.Generator().manual_seed(seed))
     assert torch.equal(over_prompts(values).low, over_prompts(values).low)
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776), (11, 2.228), (31, 2.042)])
+def test_the_interval_over_seeds_is_students(n, quantile):
+    # Values with mean 0 and sample variance n, so that the standard error is 1. Quantiles: any table of Student's t.
+    values = torch.linspace(-1, 1, n, dtype=torch.float64)
+    values = values / values.std() * n**0.5
+    estimate = over_seeds(values)
+    assert estimate.high.item() == pytest.approx(quantile, rel=2e-3)
+    assert estimate.low.item() == pytest.approx(-quantile, rel=2e-3)
+    assert over_seeds(values[:1]).low.isnan()
