@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from .batches import HeldOutWindows, seeded, token_stream
 from .card_text import card_text
-from .corpus import Corpus, Document
+from .corpus import Corpus, Document, repeated_share
 from .evaluation import held_out_loss, unigram_entropy
 from .fitting import Trained
 from .head_scores import copy_losses, prefix_matching_scores, previous_token_scores, repeated_random_tokens
@@ -135,6 +135,7 @@ def _corpus_facts(corpus: Corpus, n_train: int, n_held_out: int) -> dict[str, An
         "held_out": {
             "documents": [document.name for document in corpus.held_out],
             "tokens": n_held_out,
+            "share_repeated_in_training": repeated_share(corpus),
         },
     }
 

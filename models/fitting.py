@@ -7,7 +7,7 @@ had not been stopped, because every batch is a function of the seed and the step
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def fit(recipe: Recipe, corpus: Corpus, folder: Path, progress: Callable[[Progre
     batches = TrainingWindows(stream, config.n_ctx, recipe.batch, recipe.seed, tokenizer.token_to_id(END_OF_TEXT))
     windows = HeldOutWindows.cut(tokenizer, corpus.held_out, config.n_ctx)
     sample = windows.every(max(1, len(windows.tokens) // _CURVE_WINDOWS))
-    model = HookedTransformer(config)
+    model = HookedTransformer(replace(config, seed=recipe.seed))
     initialise(model, "gpt2", seeded(recipe.seed, "init"))
     run = _Run(recipe, corpus.sha256, folder, model, _optimizer(model, recipe))
     run.resume()

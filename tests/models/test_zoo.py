@@ -1,0 +1,98 @@
+"""The bundled models: what their cards say can be found again from the files beside them."""
+
+import hashlib
+import json
+import math
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from models import HookedTransformer
+from models.batches import HeldOutWindows
+from models.corpus import Document, standard_library
+from models.evaluation import held_out_loss
+from models.head_scores import copy_losses, prefix_matching_scores, repeated_random_tokens
+from models.loading.resolve import ZOO, bundled_names
+
+NAMES = bundled_names()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def bundled(request):
+    folder = ZOO / request.param
+    model = HookedTransformer.from_pretrained_no_processing(request.param, device="cpu")
+    return model, folder, json.loads((folder / "card.json").read_text(encoding="utf-8"))
+
+
+def sample(folder):
+    return (folder / "sample.txt").read_bytes().decode("utf-8")
+
+
+def sample_loss(model, folder):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    windows = HeldOutWindows.cut(tokenizer, [Document("sample.txt", sample(folder))], model.cfg.n_ctx)
+    return held_out_loss(model, windows).nats_per_token.mean
+
+
+def test_there_is_a_bundled_model_and_it_is_small():
+    assert "stdlib-4l" in NAMES
+    for name in NAMES:
+        assert sum(path.stat().st_size for path in (ZOO / name).iterdir()) < 16e6
+
+
+def test_the_loss_on_the_sample_is_what_the_card_says(bundled):
+    model, folder, card = bundled
+    assert hashlib.sha256((folder / "sample.txt").read_bytes()).hexdigest() == card["sample"]["sha256"]
+    # float32 sums in another order on another processor
+    assert sample_loss(model, folder) == pytest.approx(card["sample"]["nats_per_token"], rel=1e-5)
+
+
+def test_processed_weights_have_the_same_loss(bundled):
+    _model, folder, card = bundled
+    processed = HookedTransformer.from_pretrained(card["name"], device="cpu")
+    assert processed.cfg.normalization_type == "LNPre"
+    assert sample_loss(processed, folder) == pytest.approx(card["sample"]["nats_per_token"], rel=1e-4)
+
+
+def test_it_knows_more_than_the_token_frequencies(bundled):
+    _, _, card = bundled
+    baselines, held_out = card["baselines"], card["held_out"]["nats_per_token"]
+    assert baselines["ln_d_vocab"] == pytest.approx(math.log(card["recipe"]["architecture"]["d_vocab"]))
+    assert baselines["unigram_entropy"] < baselines["ln_d_vocab"]
+    assert held_out["mean"] + 10 * held_out["standard_error"] < baselines["unigram_entropy"] - 1
+    assert card["sample"]["nats_per_token"] < baselines["unigram_entropy"] - 1
+
+
+def test_the_tokenizer_is_lossless_and_the_model_begins_with_its_special_token(bundled):
+    model, folder, _ = bundled
+    text = sample(folder)
+    for piece in (text[:600], "\t naïve “quotes” 🐍\r\n  x", "</script>"):
+        tokens = model.to_tokens(piece, truncate=False)
+        assert tokens[0, 0] == model.tokenizer.bos_token_id
+        assert model.to_string(tokens[0, 1:]) == piece
+    assert "".join(model.to_str_tokens(text[:200], prepend_bos=False)) == text[:200]
+
+
+def test_the_head_scores_and_copy_losses_of_the_card_can_be_measured_again(bundled):
+    model, _, card = bundled
+    tokens = repeated_random_tokens(model, 32)
+    again = prefix_matching_scores(model, tokens)
+    torch.testing.assert_close(again, torch.tensor(card["heads"]["prefix_matching"]), rtol=1e-3, atol=1e-4)
+    first, second = copy_losses(model, tokens)
+    assert float(first.mean()) == pytest.approx(card["heads"]["copy_loss"]["first"]["mean"], rel=1e-4)
+    assert float(second.mean()) == pytest.approx(card["heads"]["copy_loss"]["second"]["mean"], rel=1e-4)
+
+
+def test_the_sample_is_held_out_text_of_the_files_it_names(bundled):
+    _, folder, card = bundled
+    corpus = standard_library()
+    if corpus.sha256 != card["corpus"]["sha256"]:
+        pytest.skip(f"the model was trained on the {card['corpus']['source']}; this is {corpus.source}")
+    texts = {document.name: document.text for document in corpus.held_out}
+    assert sorted(texts) == sorted(card["corpus"]["held_out"]["documents"])
+    rest = sample(folder)
+    for source in card["sample"]["sources"]:
+        length = next(k for k in range(len(rest), 0, -1) if texts[source].startswith(rest[:k]))
+        rest = rest[length:]
+    assert rest == ""
