@@ -14,6 +14,8 @@ from .config import HookedTransformerConfig
 from .errors import InputError
 from .hook_point import as_high_precision
 
+_PADDED_RIGHT = "what is continued is the last position; pad on the left, not on the right"
+
 
 class Generation:
     """The `generate` of a model that continues what it is given."""
@@ -86,19 +88,25 @@ class Generation:
     ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
         if isinstance(input, Tensor):
             tokens = self._checked_tokens(input[None] if input.ndim == 1 else input).long()
-            side = padding_side or getattr(self.tokenizer, "padding_side", None)
-        else:
-            # Not truncated: a text that was cut would be continued from its middle.
-            tokens = self.to_tokens(input, prepend_bos=prepend_bos, padding_side="left", truncate=False)
-            side = padding_side or "left"
-        if side == "right" and self.tokenizer is not None:
-            ends_in_padding = tokens[:, -1] == self.tokenizer.pad_token_id
-            several_texts = len(tokens) > 1 and not isinstance(input, Tensor)
-            if several_texts or bool(ends_in_padding.any() and not ends_in_padding.all()):
-                raise InputError("what is continued is the last position; pad on the left, not on the right")
-        if side != "left" or self.tokenizer is None:
-            return tokens, torch.ones_like(tokens)
-        return tokens, self.padding_mask(tokens, prepend_bos, "left")
+            return tokens, self._mask_of(tokens, prepend_bos, padding_side)
+        if padding_side == "right" and not isinstance(input, str) and len(input) > 1:
+            raise InputError(_PADDED_RIGHT)
+        # Not truncated: a text that was cut would be continued from its middle.
+        tokens, mask = self.tokens_and_mask(input, prepend_bos, "left", truncate=False)
+        return tokens.to(self.W_E.device), mask.to(self.W_E.device)
+
+    def _mask_of(
+        self, tokens: Int[Tensor, "batch pos"], prepend_bos: bool | None, padding_side: Literal["left", "right"] | None
+    ) -> Int[Tensor, "batch pos"]:
+        if self.tokenizer is None:
+            return torch.ones_like(tokens)
+        if (padding_side or self.tokenizer.padding_side) == "left":
+            return self.padding_mask(tokens, prepend_bos, "left")
+        # The longest row has no padding behind it, so the end of text in every row is no sign of any.
+        ends_in_padding = tokens[:, -1] == self.tokenizer.pad_token_id
+        if bool(ends_in_padding.any() and not ends_in_padding.all()):
+            raise InputError(_PADDED_RIGHT)
+        return torch.ones_like(tokens)
 
     def _require_continuable(self, length: int, max_new_tokens: int, cached: bool) -> None:
         config = self.cfg

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.utilities import get_attention_mask, get_tokenizer_with_bos, get_tokens_with_bos_removed
+from transformer_lens.utilities import get_attention_mask, get_tokenizer_with_bos
 
 from .config import UNSET, HookedTransformerConfig
 from .errors import TokenizerError
@@ -58,6 +58,23 @@ class TextInterface:
         Raises:
             TokenizerError: there is no tokenizer, or nothing to tokenize.
         """
+        tokens, _ = self.tokens_and_mask(input, prepend_bos, padding_side, truncate)
+        return tokens.to(self.W_U.device) if move_to_device else tokens
+
+    def tokens_and_mask(
+        self,
+        input: str | list[str],
+        prepend_bos: bool | None = None,
+        padding_side: PaddingSide | None = None,
+        truncate: bool = True,
+    ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+        """The tokens, as `to_tokens` gives them, and a mask: 0 where a row was padded, 1 at what the text says.
+
+        The mask is the tokenizer's own, so a text that ends with the token that also pads keeps it.
+
+        Raises:
+            TokenizerError: as `to_tokens`.
+        """
         tokenizer = self._tokenizer()
         texts = [input] if isinstance(input, str) else list(input)
         if not texts:
@@ -65,20 +82,24 @@ class TextInterface:
         wanted = self.cfg.default_prepend_bos if prepend_bos is None else prepend_bos
         if wanted and not self.cfg.tokenizer_prepends_bos:
             texts = [tokenizer.bos_token + text for text in texts]
+        side = padding_side or tokenizer.padding_side
         encoded = tokenizer(
             texts,
             return_tensors="pt",
             padding=True,
-            padding_side=padding_side or tokenizer.padding_side,
+            padding_side=side,
             truncation=truncate,
             max_length=self.cfg.n_ctx if truncate else None,
         )
-        tokens = encoded["input_ids"].long()
+        tokens, mask = encoded["input_ids"].long(), encoded["attention_mask"].long()
         if not wanted and self.cfg.tokenizer_prepends_bos:
-            tokens = get_tokens_with_bos_removed(tokenizer, tokens)
+            # The first token of each row goes: the first column, or on the left of padding one of each row's own.
+            first = mask.argmax(dim=1, keepdim=True)
+            rest = (torch.arange(tokens.shape[1]) != first).nonzero()[:, 1].view(len(tokens), tokens.shape[1] - 1)
+            tokens, mask = tokens.gather(1, rest), mask.gather(1, rest)
         if tokens.shape[1] == 0:
             raise TokenizerError(f"{input!r} has no tokens; prepend_bos=True gives at least one")
-        return tokens.to(self.W_U.device) if move_to_device else tokens
+        return tokens, mask
 
     def padding_mask(
         self,

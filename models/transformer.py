@@ -124,6 +124,7 @@ class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface, 
             residual = self._embedded(tokens, context)
         else:
             residual = self._checked_residual(input)
+            tokens = None if tokens is None else self._checked_tokens(tokens)
             context = self._context(residual.shape[:2], attention_mask, past_kv_cache)
         for layer in layers:
             residual = self.blocks[layer](residual, context, past_kv_cache and past_kv_cache[layer])
@@ -175,8 +176,7 @@ class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface, 
         attention_mask: Tensor | None,
     ) -> tuple[Int[Tensor, "batch pos"], Tensor | None]:
         if not isinstance(input, Tensor):
-            tokens = self.to_tokens(input, prepend_bos=prepend_bos, padding_side=padding_side)
-            mask: Tensor | None = self.padding_mask(tokens, prepend_bos, padding_side)
+            tokens, mask = (x.to(self.W_E.device) for x in self.tokens_and_mask(input, prepend_bos, padding_side))
         else:
             tokens = self._checked_tokens(input[None] if input.ndim == 1 else input)
             side = padding_side or getattr(self.tokenizer, "padding_side", None)
