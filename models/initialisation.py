@@ -58,8 +58,11 @@ def initialise_as_configured(model: nn.Module, config: HookedTransformerConfig) 
         initialise(model, "normal", generator, std=config.initializer_range)
         return
     for name, parameter in model.named_parameters():
-        if name.rpartition(".")[2].lstrip("_").startswith("W_"):
+        leaf = name.rpartition(".")[2]
+        if leaf.lstrip("_").startswith("W_"):
             _draw_by_fans(parameter, config.init_mode, config.initializer_range, generator)
+        else:
+            parameter.detach().fill_(_neutral(leaf, parameter, config.d_model))
 
 
 def _neutral(leaf: str, parameter: Tensor, d_model: int) -> float:

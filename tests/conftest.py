@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -55,3 +56,11 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the reference data beside the repository (../shared) is not here")
     return SHARED
+
+
+@pytest.fixture
+def as_users_run_it():
+    """Without the instrumentation of the tests, which would refuse a wrong shape or literal before the code sees it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

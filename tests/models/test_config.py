@@ -2,7 +2,6 @@
 
 import math
 
-import jaxtyping
 import pytest
 import torch
 
@@ -59,14 +58,6 @@ REFUSED = [
     ),
     ({"use_attn_in": True, "use_split_qkv_input": True}, "exclude one another", {"use_attn_in": False}),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def as_users_run_it():
-    """Without the instrumentation of the tests, which would refuse a wrong literal before the config sees it."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
