@@ -14,6 +14,8 @@ from .catalogue import ANALYSES
 _COMMANDS = {
     "report": "One HTML file in which a model is taken apart.",
     "models": "The bundled models.",
+    "train": "Train a model by a recipe.",
+    "check": "The invariants of a model, each with its measured error.",
     **ANALYSES,
 }
 

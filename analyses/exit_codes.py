@@ -3,7 +3,7 @@
 import errno
 
 from interp.errors import NonFiniteError, TokensError
-from models.errors import CheckpointError, ConfigError, InputError, TokenizerError
+from models.errors import CheckpointError, ConfigError, CorpusError, InputError, TokenizerError, TrainingError
 
 from .errors import BadFileError, InvalidResultError, OptionError, PairError
 
@@ -24,8 +24,10 @@ _CODES: dict[type[BaseException], int] = {
     BadFileError: BAD_FILE,
     CheckpointError: BAD_FILE,
     ConfigError: BAD_FILE,
+    CorpusError: BAD_FILE,
     InvalidResultError: INVALID_RESULT,
     NonFiniteError: INVALID_RESULT,
+    TrainingError: INVALID_RESULT,
     FloatingPointError: INVALID_RESULT,
     KeyboardInterrupt: INTERRUPTED,
 }

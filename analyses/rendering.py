@@ -138,7 +138,12 @@ def as_text(result: Result, width: int = 100, colour: bool = False) -> str:
             console.print(
                 Text(f"… {len(table) - _TERMINAL_ROWS} more rows: --json or --out DIR gives all", style="dim")
             )
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return trimmed(console.file)
+
+
+def trimmed(file: Any) -> str:
+    """What was printed to the file, without the spaces that pad a table's last column."""
+    return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
 
 
 def _terminal_table(table: pd.DataFrame) -> Table:

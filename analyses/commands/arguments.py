@@ -22,7 +22,7 @@ class ModelArgument(click.ParamType):
         try:
             return resolved(value)
         except LookupError as error:
-            self.fail(error.args[0], param, ctx)
+            raise click.UsageError(error.args[0], ctx) from error
 
 
 class TokenIds(click.ParamType):

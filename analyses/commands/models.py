@@ -39,5 +39,5 @@ def _card(name: str) -> dict[str, str | float]:
 
 
 def _paragraphs(markdown: str) -> list[str]:
-    blocks = (" ".join(block.split()) for block in markdown.split("\n\n"))
+    blocks = (" ".join(block.replace("**", "").split()) for block in markdown.split("\n\n"))
     return [block for block in blocks if block and not block.startswith("#")]

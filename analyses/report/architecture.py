@@ -1,6 +1,9 @@
 """A model's architecture in the words of its configuration."""
 
+import json
 from typing import Any
+
+from ..model_source import ModelSource
 
 _NORMS = {
     None: "none",
@@ -34,4 +37,17 @@ def architecture(model: Any) -> dict[str, str]:
         "Positions": f"{_POSITIONS.get(config.positional_embedding_type, str(config.positional_embedding_type))}, "
         f"up to {config.n_ctx}",
         "Vocabulary": f"{config.d_vocab:,}" + (", tied unembedding" if config.tie_word_embeddings else ""),
+    }
+
+
+def training(source: ModelSource) -> dict[str, str]:
+    """What the model was trained on and how well it did, if it has a card that says so."""
+    file = source.path / "card.json"
+    if not file.is_file():
+        return {}
+    card = json.loads(file.read_text(encoding="utf-8"))
+    loss = card["held_out"]["nats_per_token"]
+    return {
+        "Trained on": card["corpus"]["source"],
+        "Held-out loss": f"{loss['mean']:.3f} ± {loss['standard_error']:.3f} nats per token",
     }

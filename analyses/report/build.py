@@ -18,7 +18,7 @@ from ..prompts import Prompts
 from ..rendering import as_dict as result_as_dict
 from ..rendering import require_finite
 from ..result import Result
-from .architecture import architecture
+from .architecture import architecture, training
 
 COMPARED = ("logit-lens",)
 """The analyses that read one prompt at a time, so that a pair is shown side by side."""
@@ -49,14 +49,17 @@ class Panel:
         return self.parts[0].result.title if self.parts else self.name
 
     @property
+    def failed(self) -> str:
+        """What went wrong, as a sentence; empty if nothing did."""
+        if self.failure is None:
+            return ""
+        return f"{'This result is not valid' if self.parts else 'This analysis gave no result'}: {self.failure}."
+
+    @property
     def verdict(self) -> str:
         """The answer in words, or the reason why there is none."""
-        if not self.parts:
-            return f"no result: {self.failure}"
-        said = " ".join(
-            f"{part.label}: {part.result.verdict}" if part.label else part.result.verdict for part in self.parts
-        )
-        return f"{said} Not valid: {self.failure}." if self.failure else said
+        said = [f"{part.label}: {part.result.verdict}" if part.label else part.result.verdict for part in self.parts]
+        return " ".join([*said, self.failed]).strip()
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def build(
             rows = [("Clean", prompts.tokens[:1]), ("Corrupted", prompts.tokens[1:])]
         panels.append(_panel(name, analysis(name), model, rows, on_panel))
     record = manifest(model, source, prompts)
-    return Report(source.name, architecture(model), tuple(panels), record)
+    return Report(source.name, architecture(model) | training(source), tuple(panels), record)
 
 
 def as_dict(report: Report) -> dict[str, Any]:

@@ -13,7 +13,10 @@ _LABELLED = ("x", "y", "text", "hovertext", "customdata", "name", "labels", "ids
 _NUMERIC = ("x", "y", "z")
 _CELL = 7
 """Characters that a cell of a heat map has room for."""
+_SUBPLOT_TITLE = 36
+"""Pixels that a title above a part of the figure needs."""
 _AXIS = {"automargin": True, "showline": False, "zeroline": False, "ticks": "", "title": {"standoff": 12}}
+_BAR = {"outlinewidth": 0, "thickness": 12}
 _TEMPLATE = go.layout.Template(
     layout={
         "colorway": ["#3b6ea5", "#c8663c", "#5a8f57", "#8a63a8", "#b0903a", "#4f9a9a", "#b5557a", "#7a7a7a"],
@@ -21,10 +24,14 @@ _TEMPLATE = go.layout.Template(
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "hoverlabel": {"align": "left"},
-        "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 12}},
+        "coloraxis": {"colorbar": _BAR},
         "colorscale": {"sequential": "Viridis", "diverging": "RdBu_r"},
     },
-    data={"heatmap": [go.Heatmap(colorbar={"outlinewidth": 0, "thickness": 12}, hoverongaps=False)]},
+    data={
+        "heatmap": [go.Heatmap(colorbar=_BAR, hoverongaps=False)],
+        "bar": [go.Bar(marker_colorbar=_BAR)],
+        "scatter": [go.Scatter(marker_colorbar=_BAR)],
+    },
 )
 
 
@@ -53,6 +60,11 @@ def figure_json(figure: go.Figure) -> str:
             axis.categoryarray = _literal(axis.categoryarray)
     # The page says the title; the page's script gives the colours of the reader's scheme.
     figure.update_layout(template=_TEMPLATE, title=None)
+    if figure.layout.annotations and figure.layout.margin.t is None:
+        figure.update_layout(margin_t=_SUBPLOT_TITLE)
+    if all(trace.type == "heatmap" for trace in figure.data):
+        figure.update_xaxes(showgrid=False)
+        figure.update_yaxes(showgrid=False)
     return (
         to_json(figure, validate=False)
         .replace("<", "\\u003c")

@@ -45,8 +45,8 @@
   // On a phone a colour bar beside the figure would take a third of its width: it lies above instead.
   function flatColourBar(trace, layout, width) {
     if (axisNames(layout, "x").length > 1) return;
-    const place = trace.coloraxis ? layout[trace.coloraxis] : trace;
-    if (!place.colorbar) return;
+    const place = [layout[trace.coloraxis], trace, trace.marker].find((owner) => owner && owner.colorbar);
+    if (!place) return;
     const title = typeof place.colorbar.title === "string" ? { text: place.colorbar.title } : place.colorbar.title;
     Object.assign(place.colorbar, {
       orientation: "h", x: 0, xanchor: "left", y: 1.03, yanchor: "bottom", lenmode: "pixels", len: width - 110,
