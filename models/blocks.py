@@ -68,11 +68,10 @@ class PreNormBlock(nn.Module):
         """The normalised inputs of queries, keys and values: one stream, or a copy for each head where split."""
         if self.hook_q_input.enabled:
             n_kv_heads = self.attn.key_weights()[0].shape[0]
-            return (
-                self.read(self.ln1, self.hook_q_input(_for_each_head(resid, self.n_heads))),
-                self.read(self.ln1, self.hook_k_input(_for_each_head(resid, n_kv_heads))),
-                self.read(self.ln1, self.hook_v_input(_for_each_head(resid, n_kv_heads))),
-            )
+            query = self.hook_q_input(_for_each_head(resid, self.n_heads))
+            key = self.hook_k_input(_for_each_head(resid, n_kv_heads))
+            value = self.hook_v_input(_for_each_head(resid, n_kv_heads))
+            return self.read(self.ln1, query), self.read(self.ln1, key), self.read(self.ln1, value)
         if self.hook_attn_in.enabled:
             resid = self.hook_attn_in(_for_each_head(resid, self.n_heads))
         shared = self.read(self.ln1, resid)

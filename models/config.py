@@ -1,6 +1,7 @@
 """The configuration of a model: TransformerLens' field names and defaults, for the options this package builds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -49,7 +50,7 @@ class HookedTransformerConfig:
     parallel_attn_mlp: bool = False
     positional_embedding_type: Positions = "standard"
     rotary_dim: int | None = None
-    rotary_base: float = 10000.0
+    rotary_base: float | int = 10000
     rotary_adjacent_pairs: bool = False
     attention_dir: Literal["causal", "bidirectional"] = "causal"
     use_attn_scale: bool = True
@@ -57,7 +58,7 @@ class HookedTransformerConfig:
     scale_attn_by_inverse_layer_idx: bool = False
     use_local_attn: bool = False
     window_size: int | None = None
-    attn_types: tuple[Literal["global", "local"], ...] | None = None
+    attn_types: Sequence[Literal["global", "local"]] | None = None
     attn_scores_soft_cap: float = -1.0
     output_logits_soft_cap: float = -1.0
     tie_word_embeddings: bool = False
@@ -123,8 +124,6 @@ class HookedTransformerConfig:
             if name in _NOT_SUPPORTED and value != _NOT_SUPPORTED[name]:
                 raise ConfigError(f"{name}={value!r} is not supported; only models that leave it unset can be built")
         known = {name: value for name, value in values.items() if name in names}
-        if isinstance(known.get("attn_types"), list):
-            known["attn_types"] = tuple(known["attn_types"])
         if known.get("positional_embedding_type") is None:
             known.pop("positional_embedding_type", None)
         return cls(**known)
