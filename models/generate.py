@@ -1,6 +1,6 @@
 """Text, or tokens, continued token by token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,18 +10,18 @@ from torch import Tensor
 from tqdm import tqdm
 from transformer_lens import TransformerLensKeyValueCache
 
-from .config import HookedTransformerConfig
 from .errors import InputError
 from .hook_point import as_high_precision
+from .text import TextInterface
 
 _PADDED_RIGHT = "what is continued is the last position; pad on the left, not on the right"
 
 
-class Generation:
+class Generation(TextInterface):
     """The `generate` of a model that continues what it is given."""
 
-    cfg: HookedTransformerConfig
-    tokenizer: Any
+    __call__: Callable[..., Any]
+    _checked_tokens: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
     def generate(
@@ -93,7 +93,7 @@ class Generation:
             raise InputError(_PADDED_RIGHT)
         # Not truncated: a text that was cut would be continued from its middle.
         tokens, mask = self.tokens_and_mask(input, prepend_bos, "left", truncate=False)
-        return tokens.to(self.W_E.device), mask.to(self.W_E.device)
+        return tokens.to(self.W_U.device), mask.to(self.W_U.device)
 
     def _mask_of(
         self, tokens: Int[Tensor, "batch pos"], prepend_bos: bool | None, padding_side: Literal["left", "right"] | None
@@ -143,9 +143,10 @@ class Generation:
 
     def _empty_cache(self, tokens: Int[Tensor, "batch pos"]) -> TransformerLensKeyValueCache:
         # Ungrouped, keys and values are made once a query head, and are cached so.
-        ungrouped = self.cfg.ungroup_grouped_query_attention
-        config = replace(self.cfg, n_key_value_heads=None, ungroup_grouped_query_attention=False)
-        return TransformerLensKeyValueCache.init_cache(config if ungrouped else self.cfg, tokens.device, len(tokens))
+        config: Any = self.cfg
+        if self.cfg.ungroup_grouped_query_attention:
+            config = replace(self.cfg, n_key_value_heads=None, ungroup_grouped_query_attention=False)
+        return TransformerLensKeyValueCache.init_cache(config, tokens.device, len(tokens))
 
     def _as_text(self, tokens: Int[Tensor, "batch pos"]) -> str | list[str]:
         texts = self._tokenizer().batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

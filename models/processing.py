@@ -5,19 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import processing_steps as steps
-from .config import HookedTransformerConfig
+from .config import HookedTransformerConfig, Normalization
 from .errors import ProcessingError
-from .hook_point import HookPoint
+from .hooked import HookedModel
 from .loading.state import accepted, require_finite
 from .processing_steps import State
 
-_PRE = {"LN": "LNPre", "RMS": "RMSPre"}
+_PRE: dict[Normalization | None, Normalization] = {"LN": "LNPre", "RMS": "RMSPre"}
 
 
-class WeightProcessing(nn.Module):
+class WeightProcessing(HookedModel):
     """Folding and centring. Methods named as a step take a state dict and return a new one; nothing is in place.
 
     Steps are exact in the dtype given: float64 stays float64; 16-bit weights are computed with in float32 and
@@ -29,8 +29,7 @@ class WeightProcessing(nn.Module):
     the unembedding under a soft cap. An explicit True raises in these cases.
     """
 
-    cfg: HookedTransformerConfig
-    hook_dict: dict[str, HookPoint]
+    _build: Callable[[], None]
 
     def fold_layer_norm(
         self, state_dict: Mapping[str, Tensor], fold_biases: bool = True, center_weights: bool | None = None

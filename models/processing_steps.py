@@ -7,6 +7,8 @@ Sources: Elhage et al. (2021), "A Mathematical Framework for Transformer Circuit
 TransformerLens' `further_comments.md` on folding and centring.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -165,7 +167,7 @@ def _projections(config: HookedTransformerConfig) -> list[tuple[str, str]]:
     return [("W_Q", "b_Q"), (f"{shared}W_K", f"{shared}b_K"), (f"{shared}W_V", f"{shared}b_V")]
 
 
-def _fold(state: State, norm: str, readers: list[tuple[str, str | None]], center: bool) -> None:
+def _fold(state: State, norm: str, readers: Sequence[tuple[str, str | None]], center: bool) -> None:
     weight, bias = state.pop(f"{norm}.w"), state.pop(f"{norm}.b", None)
     for matrix, reader_bias in readers:
         W = entry(state, matrix)

@@ -16,7 +16,6 @@ from .embedding import Embed, TiedUnembed, Unembed
 from .errors import ConfigError, InputError, PointOffError
 from .generate import Generation
 from .hook_point import HookPoint
-from .hooked import HookedModel
 from .initialisation import initialise_as_configured
 from .loss import next_token_loss
 from .masks import AttentionContext
@@ -24,7 +23,6 @@ from .norms import make_final_norm
 from .positions import PosEmbed
 from .pretrained import Pretrained
 from .stacked import StackedWeights
-from .text import TextInterface
 
 ReturnType = Literal["logits", "loss", "both"] | None
 
@@ -36,7 +34,7 @@ class Output(NamedTuple):
     loss: Float[Tensor, "*batch_pos"]
 
 
-class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface, Generation):
+class HookedTransformer(Pretrained, StackedWeights, Generation):
     """A transformer that can be read and edited at every step.
 
     It keeps the contract of TransformerLens 3.9's class of this name: parameters, hook names and shapes, methods.
@@ -175,6 +173,7 @@ class HookedTransformer(Pretrained, HookedModel, StackedWeights, TextInterface, 
         padding_side: Literal["left", "right"] | None,
         attention_mask: Tensor | None,
     ) -> tuple[Int[Tensor, "batch pos"], Tensor | None]:
+        mask: Tensor | None
         if not isinstance(input, Tensor):
             tokens, mask = (x.to(self.W_E.device) for x in self.tokens_and_mask(input, prepend_bos, padding_side))
         else:

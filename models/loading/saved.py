@@ -50,7 +50,7 @@ def write(saved: Saved, folder: str | Path) -> None:
     folder = Path(folder)
     for name, value in saved.state.items():
         require_finite(name, value)
-    text, settings = (None, None) if saved.tokenizer is None else tokenizer_parts(saved.tokenizer)
+    tokenizer, settings = (None, None) if saved.tokenizer is None else tokenizer_parts(saved.tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
         _require_ours(folder / MANIFEST, _json(folder / MANIFEST))
@@ -58,10 +58,10 @@ def write(saved: Saved, folder: str | Path) -> None:
     tensors = {name: value.detach().contiguous() for name, value in saved.state.items()}
     _replace_file(folder / WEIGHTS, lambda path: save_file(tensors, path))
     names = [WEIGHTS]
-    if text is None:
+    if tokenizer is None:
         (folder / TOKENIZER).unlink(missing_ok=True)
     else:
-        _replace_file(folder / TOKENIZER, lambda path: path.write_text(text, encoding="utf-8"))
+        _replace_file(folder / TOKENIZER, lambda path: path.write_text(tokenizer, encoding="utf-8"))
         names.append(TOKENIZER)
     manifest = {
         "format": FORMAT,

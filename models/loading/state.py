@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CheckpointError
+from ..hooked import HookedModel
 
 # Buffers that TransformerLens up to 3.9 saved among the weights; the config determines each of them.
 _STRAY = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
@@ -15,7 +16,7 @@ _QKV_BIAS = re.compile(r"blocks\.\d+\.attn\.(b_Q|_?b_K|_?b_V)")
 _SHOWN = 8
 
 
-def accepted(model: nn.Module, state: Mapping[str, Any], strict: bool = True) -> dict[str, Tensor]:
+def accepted(model: HookedModel, state: Mapping[str, Any], strict: bool = True) -> dict[str, Tensor]:
     """The entries of a state dict that are the model's parameters, each of the right shape and finite.
 
     Left out, because the model has them in another form: TransformerLens' buffers `blocks.{l}.attn.mask`, `IGNORE`,
@@ -42,7 +43,7 @@ def accepted(model: nn.Module, state: Mapping[str, Any], strict: bool = True) ->
     return kept
 
 
-def _is_redundant(model: nn.Module, state: Mapping[str, Any], name: str) -> bool:
+def _is_redundant(model: HookedModel, state: Mapping[str, Any], name: str) -> bool:
     value = state[name]
     if not isinstance(value, Tensor):
         return False
