@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from .sites import Cell, Site, site
 
 Edit = Callable[..., Any]
 Place = str | Site | Cell
+PlaceT = TypeVar("PlaceT", bound=Place)
 
 # The blocks that act in this thread (or task). A new thread starts with none, so it never sees another's edits.
 _acting: ContextVar[tuple["_Block", ...]] = ContextVar("acting", default=())
@@ -47,7 +48,7 @@ class _Block:
 @contextmanager
 def edited(
     model: HookedModel,
-    edits: Mapping[Place, Edit],
+    edits: Mapping[PlaceT, Edit],
     *,
     must_fire: bool = True,
     must_change: bool = False,

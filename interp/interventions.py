@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from .errors import ShapeError
-from .hooks import Edit, Place, edited
+from .hooks import Edit, PlaceT, edited
 from .protocol import HookedModel
 
 
@@ -117,7 +117,7 @@ class add:
 def intervene(
     model: HookedModel,
     tokens: Int[Tensor, "batch pos"],
-    interventions: Mapping[Place, Edit],
+    interventions: Mapping[PlaceT, Edit],
     metric: Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "*value"]] | None = None,
 ) -> Float[Tensor, "*value"]:
     """The logits of one forward pass with the interventions in place, or what the metric makes of them.

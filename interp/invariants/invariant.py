@@ -1,0 +1,91 @@
+"""What an invariant is, and what came of checking one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..protocol import HookedModel
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How large an error may be, by the model's dtype.
+
+    Attributes:
+        reason: why it is not zero, or why it is.
+        by_dtype: the largest error that still passes.
+    """
+
+    reason: str
+    by_dtype: Mapping[torch.dtype, float]
+
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+EXACT = Tolerance("nothing is computed that could be rounded", dict.fromkeys(DTYPES, 0.0))
+
+ROUNDING = Tolerance(
+    "relative to the largest entry; both sides add the same numbers in another order, which in float64 costs 1e-12 at "
+    "most in small models with weights of order one",
+    dict(zip(DTYPES, (1e-10, 1e-4, 3e-2, 2e-1), strict=True)),
+)
+
+
+def always(model: HookedModel) -> None:
+    """No obstacle: the identity holds for every architecture."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one invariant on one model.
+
+    Attributes:
+        error: the largest deviation; None where it was skipped.
+        tolerance: the largest error that passes in the model's dtype.
+        passed: whether the identity holds; None where it was skipped.
+        skipped: why the identity says nothing about this model; empty where it was checked.
+    """
+
+    name: str
+    statement: str
+    error: float | None
+    tolerance: float
+    passed: bool | None
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """One identity.
+
+    Attributes:
+        name: a short name, for tables.
+        statement: what holds.
+        error: its largest deviation in a model, run on tokens.
+        tolerance: how large that may be.
+        obstacle: why the identity says nothing about a model, or None where it does.
+    """
+
+    name: str
+    statement: str
+    error: Callable[[Any, Int[Tensor, "batch pos"]], float]
+    tolerance: Tolerance = ROUNDING
+    obstacle: Callable[[Any], str | None] = always
+
+    def applies(self, model: HookedModel) -> bool:
+        """Whether the identity says anything about this model."""
+        return self.obstacle(model) is None
+
+    def outcome(self, model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> Outcome:
+        """The invariant measured on the model."""
+        tolerance = self.tolerance.by_dtype[model.cfg.dtype]
+        obstacle = self.obstacle(model)
+        if obstacle is not None:
+            return Outcome(self.name, self.statement, None, tolerance, None, obstacle)
+        error = self.error(model, tokens)
+        # Written so that NaN does not pass.
+        return Outcome(self.name, self.statement, error, tolerance, error <= tolerance)

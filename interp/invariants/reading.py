@@ -1,0 +1,113 @@
+"""What several invariants read off a model, through its hooks, its config and the weights of its blocks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from ..hooks import edited
+
+
+def activations(
+    model: Any, tokens: Int[Tensor, "batch pos"], names: Iterable[str], must_fire: bool = True
+) -> dict[str, list[Shaped[Tensor, "..."]]]:
+    """What each point was given in one forward pass: one entry for each time it fired."""
+    seen: dict[str, list[Tensor]] = {name: [] for name in names}
+    with edited(model, {name: _reader(kept) for name, kept in seen.items()}, must_fire=must_fire, allow_nonfinite=True):
+        model(tokens)
+    return seen
+
+
+def _reader(kept: list[Tensor]) -> Any:
+    def read(activation: Tensor) -> Tensor:
+        kept.append(activation)
+        return activation
+
+    return read
+
+
+def by_layer(model: Any, tokens: Int[Tensor, "batch pos"], *points: str) -> list[tuple[Float[Tensor, "..."], ...]]:
+    """For each layer, the activations at these points of its block, in float64."""
+    layers = range(model.cfg.n_layers)
+    seen = activations(model, tokens, [f"blocks.{layer}.{point}" for layer in layers for point in points])
+    return [tuple(seen[f"blocks.{layer}.{point}"][0].double() for point in points) for layer in layers]
+
+
+def deviation(got: Float[Tensor, "*axes"], expected: Float[Tensor, "*axes"]) -> float:
+    """max |got - expected|, as a share of the largest |expected| unless that is zero."""
+    got, expected = got.double(), expected.double()
+    if not got.numel():
+        return 0.0
+    largest = float(expected.abs().max())
+    difference = float((got - expected).abs().max())
+    return difference / largest if largest > 0 else difference
+
+
+def worst(errors: Iterable[float]) -> float:
+    """The largest error; NaN if one of them is NaN, which `max` would lose."""
+    return float(torch.tensor([0.0, *errors], dtype=torch.float64).max())
+
+
+def other_tokens(model: Any, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+    """Other tokens: each one's successor in the vocabulary."""
+    return (tokens + 1) % model.cfg.d_vocab
+
+
+def attention_input(model: Any, layer: int, resid_pre: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "..."]:
+    """What a layer's queries, keys and values are made of, in float64: the stream, normalised where it is pre-norm."""
+    if post_norm(model):
+        return resid_pre
+    return model.blocks[layer].ln1(resid_pre.to(model.cfg.dtype)).double()
+
+
+def head_weights(model: Any, layer: int, name: str) -> Float[Tensor, "head ..."]:
+    """W_Q, W_K, W_V, W_O, b_Q, b_K or b_V of a layer in float64, one for each query head."""
+    weight = getattr(model.blocks[layer].attn, name).detach().double()
+    return weight.repeat_interleave(model.cfg.n_heads // weight.shape[0], dim=0)
+
+
+def soft_capped(x: Float[Tensor, "*axes"], cap: float | None) -> Float[Tensor, "*axes"]:
+    """cap * tanh(x / cap), or x where there is no cap."""
+    return cap * torch.tanh(x / cap) if cap is not None and cap > 0 else x
+
+
+def visible(model: Any, layer: int, length: int) -> Bool[Tensor, "query key"]:
+    """Which key each query may look at, by the config."""
+    distance = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+    seen = distance >= 0 if is_causal(model) else torch.ones(length, length, dtype=torch.bool)
+    window = window_of(model, layer)
+    return (seen if window is None else seen & (distance.abs() < window)).to(model.cfg.device or "cpu")
+
+
+def window_of(model: Any, layer: int) -> int | None:
+    """The local window of a layer, or None where it sees everything its mask allows."""
+    cfg = model.cfg
+    local = getattr(cfg, "use_local_attn", False) and cfg.attn_types and cfg.attn_types[layer] == "local"
+    return cfg.window_size if local else None
+
+
+def is_causal(model: Any) -> bool:
+    """Whether no position sees a later one."""
+    return getattr(model.cfg, "attention_dir", "causal") == "causal"
+
+
+def post_norm(model: Any) -> bool:
+    """Whether the norms stand in the stream itself."""
+    return getattr(model.cfg, "norm_placement", "pre") == "post"
+
+
+def positions(model: Any) -> str:
+    """How the model knows positions: standard, rotary or none."""
+    return getattr(model.cfg, "positional_embedding_type", "standard") or "none"
+
+
+def not_causal(model: Any) -> str | None:
+    """The obstacle of a bidirectional model."""
+    return None if is_causal(model) else "attention is bidirectional: earlier positions see later ones"
+
+
+def stream_is_normalised(model: Any) -> str | None:
+    """The obstacle of a post-norm model."""
+    return "post-norm blocks normalise the stream itself, so it is not a sum" if post_norm(model) else None

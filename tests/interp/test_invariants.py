@@ -1,0 +1,321 @@
+"""Every identity holds on every architecture, and each one dies when the model is broken in the way it guards."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from torch import Tensor
+from transformer_lens import TransformerLensKeyValueCache
+from transformer_lens.cache.key_value_cache_entry import TransformerLensKeyValueCacheEntry
+from transformer_lens.hook_points import HookPoint as TransformerLensHookPoint
+
+from interp import TokensError
+from interp.invariants import INVARIANTS, Invariant, check
+from models import HookedTransformer
+from models.attention import Attention
+from models.blocks import PreNormBlock
+from models.masks import AttentionContext, Visibility
+from models.positions import Rotary
+from tests.conftest import order_one_model, random_tokens
+from tests.interp.test_hooks import native_bridge
+from tests.models.configurations import configurations
+
+BY_NAME = {invariant.name: invariant for invariant in INVARIANTS}
+TOKENS = random_tokens(batch=2, length=6)
+
+ARCHITECTURES: list[dict[str, object]] = [
+    {},
+    {"n_layers": 1, "n_heads": 1, "d_head": 12, "attn_only": True, "qkv_bias": False, "tie_word_embeddings": True},
+    {"n_key_value_heads": 2, "positional_embedding_type": "rotary", "gated_mlp": True, "normalization_type": "RMS"},
+    {"n_key_value_heads": 2, "use_split_qkv_input": True, "use_attn_result": True, "use_hook_mlp_in": True},
+    {"n_key_value_heads": 2, "ungroup_grouped_query_attention": True, "use_attn_in": True, "use_hook_tokens": True},
+    {"norm_placement": "post", "residual_scale": 1.7, "positional_embedding_type": "none"},
+    {"norm_placement": "post", "attn_only": True, "normalization_type": "ScaleNorm"},
+    {"parallel_attn_mlp": True, "positional_embedding_type": "rotary", "rotary_dim": 4, "rotary_adjacent_pairs": True},
+    {"normalization_type": None, "act_fn": "relu", "scale_attn_by_inverse_layer_idx": True, "n_layers": 3},
+    {"normalization_type": "RMSPre", "use_normalization_before_and_after": True, "attn_scores_soft_cap": 3.0},
+    {"normalization_type": "LNPre", "act_fn": "solu_ln", "output_logits_soft_cap": 5.0, "d_vocab_out": 5},
+    {"attention_dir": "bidirectional", "use_attn_scale": False, "normalization_type": "ScaleNorm"},
+    {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local"), "final_rms": True},
+    {"use_local_attn": True, "window_size": 1, "attn_types": ("local", "global"), "final_norm": False},
+]
+
+
+def failures(model: object, tokens: Tensor = TOKENS) -> dict[str, float | None]:
+    """The errors of the invariants that do not hold."""
+    return {outcome.name: outcome.error for outcome in check(model, tokens) if outcome.passed is False}
+
+
+@pytest.mark.parametrize("changes", ARCHITECTURES, ids=lambda changes: "-".join(map(str, changes)) or "plain")
+def test_every_identity_holds_on_every_architecture(changes: dict[str, object]) -> None:
+    assert failures(order_one_model(**changes)) == {}
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changes=configurations())
+def test_every_identity_holds_whatever_the_options(changes: dict[str, object]) -> None:
+    assert failures(order_one_model(**changes)) == {}
+
+
+def test_every_identity_says_something_about_some_architecture() -> None:
+    models = [order_one_model(**changes) for changes in ARCHITECTURES]
+    assert [invariant.name for invariant in INVARIANTS if not any(map(invariant.applies, models))] == []
+    assert len(BY_NAME) == len(INVARIANTS)
+
+
+def test_the_tolerances_leave_room_for_float32() -> None:
+    assert failures(order_one_model(dtype=torch.float32)) == {}
+
+
+Mutation = Callable[[HookedTransformer, pytest.MonkeyPatch], None]
+
+
+def edit(name: str, change: Callable[[Tensor], Tensor]) -> Mutation:
+    """A model in which one activation is other than it should be."""
+    return lambda model, monkeypatch: model.add_hook(name, lambda value, hook: change(value))
+
+
+def one_entry_larger(value: Tensor) -> Tensor:
+    larger = value.clone()
+    larger[0, 0] *= 1.01
+    return larger
+
+
+def leaking_mask(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = Visibility.allowed
+    monkeypatch.setattr(Visibility, "allowed", lambda self, queries, keys: allowed(self, queries + 1, keys))
+
+
+def leaking_mask_and_kernel(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaking_mask(model, monkeypatch)
+    monkeypatch.setattr(AttentionContext, "is_plainly_causal", lambda self, rule: False)
+
+
+def scale_forgotten(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.blocks[1].attn.attn_scale = 1.0
+
+
+def output_changed(change: Callable[[Tensor], Tensor]) -> Mutation:
+    def mutate(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+        output = Attention.output
+        monkeypatch.setattr(Attention, "output", lambda self, z: output(self, change(z)))
+
+    return mutate
+
+
+def without_head_one(z: Tensor) -> Tensor:
+    kept = z.clone()
+    kept[:, :, 1] = 0
+    return kept
+
+
+def block_changed(
+    skip: Callable[[Tensor], Tensor] = lambda resid: resid, branch: Callable[[Tensor], Tensor] = lambda out: out
+) -> Mutation:
+    def forward(self: PreNormBlock, resid: Tensor, context: object, past: object = None) -> Tensor:
+        resid = self.hook_resid_pre(resid)
+        resid = self.hook_resid_mid(skip(resid) + branch(self.attn_out(resid, context, past)))
+        return self.hook_resid_post(resid + self.mlp_out(resid))
+
+    return lambda model, monkeypatch: monkeypatch.setattr(PreNormBlock, "forward", forward)
+
+
+def seam_stretched(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.blocks[1].register_forward_pre_hook(lambda block, given: (1.01 * given[0], *given[1:]))
+
+
+def path_around_the_stream(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = []
+    model.add_hook("hook_embed", lambda value, hook: embedded.append(value))
+    model.ln_final.register_forward_pre_hook(lambda norm, given: (given[0] + embedded[-1],))
+
+
+def hooked_points_that_change(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TransformerLensHookPoint, "forward", lambda self, x: x if x.dtype == torch.long else 1.01 * x)
+
+
+def edited_scores_ignored(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = type(model.hook_embed).__call__
+
+    def deaf(self: TransformerLensHookPoint, activation: Tensor) -> Tensor:
+        edited = call(self, activation)
+        return activation if self.name == "blocks.1.attn.hook_attn_scores" else edited
+
+    monkeypatch.setattr(type(model.hook_embed), "__call__", deaf)
+
+
+def positions_from_the_left_edge(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        AttentionContext,
+        "position_ids",
+        lambda self: torch.arange(self.n_past + self.n_queries, device=self.device)[None],
+    )
+
+
+def cache_that_forgets(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = TransformerLensKeyValueCacheEntry.append
+
+    def forgets(self: TransformerLensKeyValueCacheEntry, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = append(self, k, v)
+        keys = keys.clone()
+        keys[:, : -k.shape[1]] *= 0.9
+        return keys, values
+
+    monkeypatch.setattr(TransformerLensKeyValueCacheEntry, "append", forgets)
+
+
+def start_one_late(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = HookedTransformer._layers
+    monkeypatch.setattr(HookedTransformer, "_layers", lambda self, start, stop: layers(self, start and start + 1, stop))
+
+
+def other_rotation(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotate = Rotary.forward
+    monkeypatch.setattr(Rotary, "forward", lambda self, x, ids: rotate(self, x, 0 * ids))
+
+
+def scores_squashed(scores: Tensor) -> Tensor:
+    return torch.where(scores.isfinite(), scores.tanh(), scores)
+
+
+PATTERN, SCORES = "blocks.1.attn.hook_pattern", "blocks.1.attn.hook_attn_scores"
+MUTATIONS: list[tuple[str, str, Mutation, dict[str, object]]] = [
+    ("pattern-rows", "softmax sums to 1.01", edit(PATTERN, lambda pattern: 1.01 * pattern), {}),
+    ("pattern-sign", "negative attention", edit(PATTERN, lambda pattern: 2 * pattern - pattern.flip(-1)), {}),
+    ("pattern-mask", "a mask one key too wide", leaking_mask, {}),
+    ("pattern-mask", "a window one key too wide", leaking_mask, ARCHITECTURES[12]),
+    ("qk-form", "scores not scaled", scale_forgotten, {}),
+    ("qk-form", "scores off by a percent in one row", edit(SCORES, one_entry_larger), {}),
+    ("qk-form", "no rotation", other_rotation, ARCHITECTURES[2]),
+    ("ov-circuit", "z off by a percent in one row", edit("blocks.0.attn.hook_z", one_entry_larger), {}),
+    ("head-sum", "W_O dropped for one head", output_changed(without_head_one), {}),
+    (
+        "head-result",
+        "results off by a percent in one row",
+        edit("blocks.0.attn.hook_result", one_entry_larger),
+        {"use_attn_result": True},
+    ),
+    ("stream-sum", "attention written 1.01 times", block_changed(branch=lambda out: 1.01 * out), {}),
+    ("stream-seam", "a stream stretched between blocks", seam_stretched, {}),
+    ("last-lens", "logits off by 0.01", edit("unembed.hook_out", lambda logits: logits + 0.01), {}),
+    ("direct-attribution", "a final norm off by a percent", edit("ln_final.hook_normalized", one_entry_larger), {}),
+    ("direct-attribution", "a path around the stream", path_around_the_stream, {}),
+    ("skip-gradient", "no gradient through the skip", block_changed(skip=lambda resid: resid.detach()), {}),
+    ("qk-gauge", "rectified queries", edit("blocks.0.attn.hook_q", torch.relu), {}),
+    ("ov-gauge", "rectified values", edit("blocks.0.attn.hook_v", torch.relu), {}),
+    ("key-bias", "squashed scores", edit(SCORES, scores_squashed), {}),
+    ("value-bias", "softmax sums to 1.01", edit(PATTERN, lambda pattern: 1.01 * pattern), {}),
+    ("zero-head", "an offset before W_O", output_changed(lambda z: z + 0.1), {}),
+    ("self-patch", "hooked points that change their value", hooked_points_that_change, {}),
+    ("patch-all", "a path around the stream", path_around_the_stream, {}),
+    ("locality", "a mask one key too wide", leaking_mask_and_kernel, {}),
+    ("causality", "a mask one key too wide", leaking_mask_and_kernel, {}),
+    ("looking", "hooked points that change their value", hooked_points_that_change, {}),
+    ("looking", "a mask one key too wide, but not in the fused kernel", leaking_mask, {}),
+    ("points-live", "edited scores ignored", edited_scores_ignored, {}),
+    ("padding", "positions counted from the left edge", positions_from_the_left_edge, {}),
+    ("kv-cache", "a cache that forgets", cache_that_forgets, {}),
+    ("stop-start", "a start one layer late", start_one_late, {}),
+    (
+        "batch",
+        "prompts centred by their neighbours",
+        edit("blocks.0.hook_resid_mid", lambda resid: resid - 0.01 * resid.mean(0, keepdim=True)),
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "mutate", "changes"),
+    [pytest.param(name, mutate, changes, id=f"{name}: {what}") for name, what, mutate, changes in MUTATIONS],
+)
+def test_a_broken_model_is_caught(
+    name: str, mutate: Mutation, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = order_one_model(**changes)
+    (sound,) = check(model, TOKENS, [BY_NAME[name]])
+    assert sound.passed is True
+    mutate(model, monkeypatch)
+    (broken,) = check(model, TOKENS, [BY_NAME[name]])
+    assert broken.passed is False
+    assert broken.error is not None
+    assert broken.error > 10 * broken.tolerance
+
+
+def test_every_invariant_has_been_seen_to_fail() -> None:
+    assert {name for name, *_ in MUTATIONS} == set(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"norm_placement": "post"}, {"stream-sum", "direct-attribution", "skip-gradient"}),
+        ({"attention_dir": "bidirectional"}, {"pattern-mask", "causality", "locality", "kv-cache"}),
+        ({"positional_embedding_type": "rotary"}, {"qk-gauge", "key-bias"}),
+        ({"attn_scores_soft_cap": 3.0}, {"key-bias"}),
+        (ARCHITECTURES[13], {"points-live"}),
+        ({"n_layers": 1}, {"stream-seam"}),
+        ({"qkv_bias": False}, {"key-bias", "value-bias"}),
+    ],
+)
+def test_an_identity_that_an_architecture_breaks_is_skipped_with_the_reason(
+    changes: dict[str, object], names: set[str]
+) -> None:
+    model = order_one_model(**changes)
+    obstructed = [invariant for invariant in INVARIANTS if not invariant.applies(model)]
+    assert {invariant.name for invariant in obstructed} == names
+    for outcome in check(model, TOKENS, obstructed):
+        assert outcome.skipped
+        assert outcome.error is outcome.passed is None
+    meaningless = {"stream-seam", "value-bias", "pattern-mask"} | ({"key-bias"} if "qkv_bias" in changes else set())
+    for name in names - meaningless:
+        with torch.no_grad():
+            # The obstacle is a real one: measured all the same, the identity does not hold.
+            assert BY_NAME[name].error(model, TOKENS) > 1e-3
+
+
+def test_an_error_that_is_not_a_number_does_not_pass() -> None:
+    model = order_one_model()
+    nan = Invariant("nan", "", lambda model, tokens: float("nan"))
+    assert nan.outcome(model, TOKENS).passed is False
+    with torch.no_grad():
+        model.blocks[1].attn.W_V[0, 0, 0] = torch.nan
+    assert {"ov-circuit", "last-lens", "looking"} <= set(failures(model))
+
+
+def test_a_check_leaves_the_model_as_it_was() -> None:
+    model = order_one_model()
+    model.add_hook("blocks.0.hook_resid_pre", lambda value, hook: None)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    cfg, state, logits = model.cfg, torch.get_rng_state(), model(TOKENS)
+    check(model, TOKENS)
+    assert model.cfg == cfg
+    assert [len(point.fwd_hooks) for point in model.hook_dict.values() if point.fwd_hooks] == [1]
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(model(TOKENS), logits)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (0, 5), (6,)])
+def test_tokens_that_test_too_little_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises((TokensError, Exception), match=r"3 positions or more|Type-check"):
+        check(order_one_model(), torch.zeros(shape, dtype=torch.long))
+    check(order_one_model(), torch.zeros(1, 3, dtype=torch.long), INVARIANTS[:1])
+
+
+@pytest.mark.filterwarnings("ignore:A hook on .* returned a modified tensor:UserWarning")
+def test_transformerlens_own_model_is_told_its_defects() -> None:
+    # Its hook_attn_scores is handed the pattern, and an edit of it is ignored; hook_resid_mid stands on the MLP's
+    # branch, not in the stream.
+    failed = failures(native_bridge())
+    assert set(failed) <= {"qk-form", "points-live", "skip-gradient"}
+    assert set(failed) >= {"qk-form", "points-live"}
+
+
+def test_the_cache_s_class_is_the_one_that_a_model_takes() -> None:
+    model = order_one_model()
+    cache = TransformerLensKeyValueCache.init_cache(model.cfg, TOKENS.device, TOKENS.shape[0])
+    model(TOKENS, past_kv_cache=cache)
+    assert cache[0].past_keys.shape[1] == TOKENS.shape[1]
