@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from ..catalogue import ANALYSES, analysis
 from ..manifest import manifest
@@ -44,7 +45,7 @@ def command(name: str) -> click.Command:
             model = source.load()
         given = prompts(model, source, texts, ids)
         note(f"{source.name} on {given.origin}")
-        with doing(name):
+        with doing(name), torch.no_grad():
             result = module.run(model, given.tokens, options)
         record = {**manifest(model, source, given), "options": asdict(options)}
         for file in save(result, record, folder) if folder else []:

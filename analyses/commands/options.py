@@ -44,7 +44,7 @@ def _type(name: str, hint: Any) -> click.ParamType:
             return _type(name, members[0])
     if get_origin(hint) is Literal:
         return click.Choice(get_args(hint))
-    known = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    known: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
     if hint not in known:
         raise TypeError(f"the option {name!r} has the type {hint}, which no command-line option can have")
     return known[hint]

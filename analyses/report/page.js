@@ -39,7 +39,7 @@
       else widest = Math.max(widest, ticks * 15);
     }
     const domains = new Set(axisNames(layout, "x").map((name) => String((layout[name].domain || [0, 1])[0])));
-    return Math.max(domains.size > 1 ? domains.size * 190 : 0, widest ? widest + 90 : 0);
+    return Math.max(domains.size > 1 ? domains.size * 250 : 0, widest ? widest + 90 : 0);
   }
 
   // On a phone a colour bar beside the figure would take a third of its width: it lies above instead.
