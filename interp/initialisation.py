@@ -87,27 +87,36 @@ def validity_limit(
     return low
 
 
-def log_partition(d_vocab: int, logit_variance: Float[Tensor, "*cell"]) -> Float[Tensor, "*cell"]:
-    """The expected logsumexp of d_vocab independent N(0, v) logits: ln V + v / 2 while v < 2 ln V.
+def log_partition(d_vocab: int, logit_variance: float) -> float:
+    """The expected logsumexp of d_vocab independent N(0, v) logits, for any v, to rounding.
 
-    Beyond, the largest logit holds it: sqrt(2 v ln V). Source: Derrida (1981), "Random-energy model".
+    It is ln V + v / 2 to a good approximation while v < 2 ln V. Beyond, the few largest logits hold it, and it grows
+    with sqrt(2 v ln V) only (Derrida, 1981).
+
+    By E ln Z = integral over u of exp(-e^u) - E[exp(-e^(u + logit))]^V, both integrals by the trapezoidal rule.
     """
-    log_vocab = math.log(d_vocab)
-    frozen = (2 * logit_variance * log_vocab).sqrt()
-    return torch.where(logit_variance < 2 * log_vocab, log_vocab + logit_variance / 2, frozen)
+    std, step = math.sqrt(logit_variance), 0.25
+    z = torch.linspace(-9, 9, 1801, dtype=torch.float64)
+    density = (-z.square() / 2).exp()
+    density = density / density.sum()
+    # Outside, the integrand is below rounding for the logits within nine standard deviations.
+    u = torch.arange(-9 * std - math.log(d_vocab) - 37, 9 * std + 6, step, dtype=torch.float64)
+    # 1 - E[...] rather than the expectation itself, which at small u differs from 1 by less than rounding.
+    missing = (-torch.expm1(-torch.exp(u[:, None] + std * z)) @ density).clamp(max=1)
+    return float(torch.trapezoid(torch.exp(-u.exp()) - torch.exp(d_vocab * torch.log1p(-missing)), dx=step))
 
 
-def expected_loss(
-    d_vocab: int, logit_variance: Float[Tensor, "*cell"], own_logit: Float[Tensor, "*cell"] | None = None
-) -> Float[Tensor, "*cell"]:
+def expected_loss(d_vocab: int, logit_variance: float, own_logit: Float[Tensor, "..."] | None = None) -> float:
     """The expected next-token loss of random logits in nats: `log_partition`, and the token's own logit where given.
 
     A tied unembedding points back at the token that was read, so its logit is not random: it adds
-    ln(1 + exp(own_logit - log_partition)). For a final norm and unembedding entries of standard deviation s the
+    ln(1 + exp(own_logit - log_partition)). With a final norm and unembedding entries of standard deviation s the
     variance is d_model s^2, so the loss is ln V + d_model s^2 / 2 and not ln V.
 
     Args:
-        own_logit: the logit of the token at its own position, relative to the mean of the logits.
+        own_logit: the logits of tokens at their own positions, relative to the mean of the logits there.
     """
     partition = log_partition(d_vocab, logit_variance)
-    return partition if own_logit is None else torch.logaddexp(partition, own_logit)
+    if own_logit is None:
+        return partition
+    return float(torch.logaddexp(torch.full_like(own_logit, partition), own_logit).mean())

@@ -1,0 +1,263 @@
+"""Attention and loss at initialisation: is attention uniform before training, and is the loss ln V?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.initialisation import freezing_point, validity_limit
+from interp.statistics import over_seeds
+from models import HookedTransformer
+
+from .initial_runs import SCHEMES, AttentionAtRandom, FreshModel, attention_at_random, loss_at_random
+from .initialisation_figures import by_head_figure, by_row_figure, loss_figure
+from .result import Result
+
+UNIFORM = 0.01
+NEARLY_UNIFORM = 0.05
+"""Shares of ln n that the entropy may lack for attention to be called uniform, or nearly so."""
+
+TOLERANCE = 0.1
+"""How far the second-order formula may be off to be called right."""
+
+EMBEDDING_STDS = (0.02, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is drawn."""
+
+    seeds: int = field(default=5, metadata={"help": "Draws of the weights for each scheme; intervals are over them."})
+    prompts: int = field(default=4, metadata={"help": "Prompts each draw is run on."})
+
+    def __post_init__(self) -> None:
+        if self.seeds < 2 or self.prompts < 1:
+            raise ValueError(f"seeds={self.seeds} must be at least 2, and prompts={self.prompts} at least 1")
+
+
+def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Options = Options()) -> Result:
+    """The divergence of attention from uniform and the loss of fresh copies of the architecture, beside theory.
+
+    The model's own weights are looked at only for the contrast with training.
+
+    Raises:
+        ValueError: tokens of one position, where there is nothing to choose between and no loss.
+    """
+    if tokens.shape[1] < 2:
+        raise ValueError(f"a query of one key is always uniform; tokens of shape {list(tokens.shape)} have no other")
+    tokens = tokens[: options.prompts]
+    fresh = FreshModel(model)
+    drawn = {
+        scheme: [attention_at_random(random, tokens) for random in fresh.draws(scheme, options.seeds)]
+        for scheme in SCHEMES
+    }
+    given = attention_at_random(model, tokens)
+    rows = pd.concat(
+        [run.rows.assign(scheme=scheme, seed=seed) for scheme, runs in drawn.items() for seed, run in enumerate(runs)],
+        ignore_index=True,
+    )
+    n_keys = int(rows["n_keys"].max())
+    limit = validity_limit(n_keys, TOLERANCE)
+    by_scheme = _by_scheme(rows, drawn)
+    losses = _losses(fresh, tokens, options.seeds)
+    exact = _exact_claims({**drawn, "the model as given": [given]})
+    as_given = float(given.rows["kl_nats"].mean() / given.rows["log_n"].mean())
+    # Rows of every length would be thousands of lines: powers of two, and the longest.
+    shown = rows[rows["n_keys"].isin([2**power for power in range(1, 20)] + [n_keys])]
+    by_head, by_row = _summary(rows, ["scheme", "head"]), _summary(rows, ["scheme", "n_keys"])
+    return Result(
+        name="initialisation",
+        title="Attention and loss at initialisation",
+        question="Before training, is attention uniform and is the loss ln V, as textbooks say, and how far does that "
+        "depend on how the weights are drawn?",
+        verdict=" ".join(
+            (
+                _about_rows(exact),
+                _about_attention(by_scheme, options.seeds),
+                _about_validity(by_scheme, limit, n_keys),
+                f"The model as given lacks {as_given:.1%}.",
+                _about_loss(losses),
+            )
+        ),
+        numbers=_numbers(by_scheme, losses, exact, limit, as_given),
+        tables={
+            "By scheme": by_scheme,
+            "Loss by size of the embeddings": losses,
+            "Exact claims": exact,
+            "By head": by_head,
+            "By number of keys": by_row,
+            "By head and number of keys": _summary(shown, ["scheme", "head", "n_keys"]),
+        },
+        figures={
+            "Measured against predicted, by head": by_head_figure(by_head),
+            "By number of keys": by_row_figure(by_row),
+            "Loss against the formula": loss_figure(losses),
+        },
+        how_to_read="KL from uniform is the entropy that a row lacks to ln n, in nats; rows of one key are left out. "
+        "Points on the diagonal obey the second-order formula, half the variance of the scores; below it the formula "
+        "overshoots. Intervals are 95 % over draws of the weights, on the same prompts. Nothing here says that "
+        "attention stays as it is once training starts.",
+        source="Half the variance of the scores: second-order expansion of softmax. Freezing of attention and of the "
+        "loss: Derrida (1981), Random-energy model; Giorlandino and Goldt (2025).",
+    )
+
+
+def _summary(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Measured and predicted KL of each group, with the interval over seeds."""
+    means = rows.groupby([*by, "seed"], sort=False)[["kl_nats", "predicted_nats", "log_n"]].mean()
+    by_seed = {column: means[column].unstack("seed", sort=False) for column in means}
+    estimate = over_seeds(torch.tensor(by_seed["kl_nats"].to_numpy().T))
+    predicted, log_n = (by_seed[column].mean(axis=1).to_numpy() for column in ("predicted_nats", "log_n"))
+    return (
+        by_seed["kl_nats"]
+        .index.to_frame(index=False)
+        .assign(
+            kl_nats=estimate.mean.numpy(),
+            low_nats=estimate.low.numpy(),
+            high_nats=estimate.high.numpy(),
+            predicted_nats=predicted,
+            share_of_ln_n=estimate.mean.numpy() / log_n,
+        )
+    )
+
+
+def _by_scheme(rows: pd.DataFrame, drawn: Mapping[str, Sequence[AttentionAtRandom]]) -> pd.DataFrame:
+    table = _summary(rows, ["scheme"])
+    log_n = rows["log_n"].mean()
+    table["share_low"], table["share_high"] = table["low_nats"] / log_n, table["high_nats"] / log_n
+    table["formula_over_measured"] = table["predicted_nats"] / table["kl_nats"]
+    table["score_std"] = [sum(run.score_std for run in drawn[s]) / len(drawn[s]) for s in table["scheme"]]
+    table["largest_excess_over_1_n"] = [max(run.largest_excess for run in drawn[s]) for s in table["scheme"]]
+    table["formula_is"] = [_judged(row) for row in table.itertuples()]
+    table["attention_is"] = [_word(share) for share in table["share_of_ln_n"]]
+    return table
+
+
+def _word(share: float) -> str:
+    if share < UNIFORM:
+        return "uniform"
+    return "nearly uniform" if share < NEARLY_UNIFORM else "not uniform"
+
+
+def _judged(row: Any) -> str:
+    # Against the near end of the interval, so that chance in the draws is not taken for a fault of the formula.
+    if row.predicted_nats > (1 + TOLERANCE) * row.high_nats:
+        return "too high"
+    return "too low" if row.predicted_nats < (1 - TOLERANCE) * row.low_nats else "right"
+
+
+def _losses(fresh: FreshModel, tokens: Int[Tensor, "batch pos"], n_seeds: int) -> pd.DataFrame:
+    d_vocab, rows = fresh.model.cfg.d_vocab_out, []
+    for std in EMBEDDING_STDS:
+        runs = [loss_at_random(model, tokens) for model in fresh.draws("xavier", n_seeds, std=std)]
+        estimate = over_seeds(torch.tensor([run.measured for run in runs], dtype=torch.float64))
+        closed_form, general, variance = (
+            sum(getattr(run, name) for run in runs) / n_seeds for name in ("closed_form", "general", "variance")
+        )
+        rows.append(
+            {
+                "embedding_std": std,
+                "loss_nats": float(estimate.mean),
+                "low_nats": float(estimate.low),
+                "high_nats": float(estimate.high),
+                "ln_V_nats": math.log(d_vocab),
+                "logit_variance_predicted": variance,
+                "closed_form_nats": closed_form,
+                "general_nats": general,
+                "closed_form_is_valid": variance < 2 * math.log(d_vocab),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _exact_claims(drawn: Mapping[str, Sequence[AttentionAtRandom]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "weights": list(drawn),
+            "largest_error_of_a_row_sum": [max(run.row_sum_error for run in runs) for runs in drawn.values()],
+            "smallest_entry": [min(run.lowest for run in runs) for runs in drawn.values()],
+            "largest_masked_entry": [max(run.masked for run in runs) for runs in drawn.values()],
+        }
+    )
+
+
+def _numbers(
+    by_scheme: pd.DataFrame, losses: pd.DataFrame, exact: pd.DataFrame, limit: float, as_given: float
+) -> dict[str, float | int | str]:
+    numbers: dict[str, float | int | str] = {
+        "largest_error_of_a_row_sum": float(exact["largest_error_of_a_row_sum"].max()),
+        "smallest_entry": float(exact["smallest_entry"].min()),
+        "largest_masked_entry": float(exact["largest_masked_entry"].max()),
+        "score_std_up_to_which_the_formula_is_within_10_percent": limit,
+        "entropy_gap_of_the_model_as_given_share_of_ln_n": as_given,
+    }
+    for row in by_scheme.itertuples():
+        numbers[f"{row.scheme}_kl_from_uniform_nats"] = float(row.kl_nats)
+        numbers[f"{row.scheme}_predicted_nats"] = float(row.predicted_nats)
+        numbers[f"{row.scheme}_attention_is"] = str(row.attention_is)
+    first, last = losses.iloc[0], losses.iloc[-1]
+    numbers["ln_V_nats"] = float(first["ln_V_nats"])
+    numbers["loss_at_embedding_std_0.02_nats"] = float(first["loss_nats"])
+    numbers["loss_at_embedding_std_1_nats"] = float(last["loss_nats"])
+    return numbers
+
+
+def _about_rows(exact: pd.DataFrame) -> str:
+    error, lowest, masked = (
+        float(exact[column].agg(how)) for column, how in zip(exact.columns[1:], ("max", "min", "max"), strict=True)
+    )
+    negative = "no entry is negative" if lowest >= 0 else f"there are NEGATIVE entries down to {lowest:.1e}"
+    zeros = "every masked entry is exactly 0" if masked == 0 else f"masked entries are NOT zero but up to {masked:.1e}"
+    return f"Every row sums to 1 to within {error:.0e}, {negative}, and {zeros}."
+
+
+def _about_attention(by_scheme: pd.DataFrame, n_seeds: int) -> str:
+    parts = [
+        f"{row.attention_is} for “{row.scheme}” (entropy {row.share_of_ln_n:.2%} below ln n, 95 % interval "
+        f"{row.share_low:.2%} to {row.share_high:.2%}; KL {row.kl_nats:.2g} nats, formula {row.predicted_nats:.2g})"
+        for row in by_scheme.itertuples()
+    ]
+    return (
+        f"At initialisation attention is {'; '.join(parts)}. Called uniform below {UNIFORM:.0%} and nearly uniform "
+        f"below {NEARLY_UNIFORM:.0%}; {n_seeds} draws each."
+    )
+
+
+def _about_validity(by_scheme: pd.DataFrame, limit: float, n_keys: int) -> str:
+    wrong = by_scheme[by_scheme["formula_is"] != "right"]
+    parts = [
+        f"{row.formula_is} for “{row.scheme}”, {row.formula_over_measured:.2f} times the measured value at scores of "
+        f"standard deviation {row.score_std:.2f}"
+        for row in wrong.itertuples()
+    ]
+    return (
+        f"The formula is {'; '.join(parts) if parts else f'right to {TOLERANCE:.0%} for all of them'}. For independent "
+        f"normal scores over {n_keys} keys it is right to {TOLERANCE:.0%} up to a standard deviation of {limit:.2f} "
+        f"(earlier with fewer keys), and means nothing beyond {freezing_point(n_keys):.2f}, where a row freezes onto "
+        f"its largest scores."
+    )
+
+
+def _about_loss(losses: pd.DataFrame) -> str:
+    first, last = losses.iloc[0], losses.iloc[-1]
+    sentence = (
+        f"The loss before training is {first['loss_nats']:.3f} nats with embeddings of standard deviation "
+        f"{first['embedding_std']:g}: ln V = {first['ln_V_nats']:.3f} plus half the variance of the logits, "
+        f"{first['closed_form_nats']:.3f} together."
+    )
+    if last["closed_form_is_valid"]:
+        return (
+            sentence
+            + f" With unit variance it is {last['loss_nats']:.1f}, by the formula {last['closed_form_nats']:.1f}."
+        )
+    return sentence + (
+        f" With embeddings of unit variance it is {last['loss_nats']:.1f} and not ln V: the logits' variance is "
+        f"{last['logit_variance_predicted']:.0f}, so the model is confidently wrong. That is outside the closed form's "
+        f"range (variance below 2 ln V = {2 * last['ln_V_nats']:.1f}), where it says {last['closed_form_nats']:.1f}; "
+        f"the exact law of normal logits, with the read token's own logit, says {last['general_nats']:.1f}."
+    )
