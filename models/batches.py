@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .corpus import Document
 from .errors import CorpusError
-from .tokenizer import END_OF_TEXT
+from .tokenizer import end_of_text
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:
@@ -26,7 +26,7 @@ def seeded(seed: int, purpose: str) -> torch.Generator:
 
 def token_stream(tokenizer: Tokenizer, documents: Sequence[Document]) -> Int[Tensor, " token"]:
     """All documents one after another, each followed by the end-of-text token."""
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    end = end_of_text(tokenizer)
     encoded = tokenizer.encode_batch([document.text for document in documents])
     return torch.tensor([token for one in encoded for token in (*one.ids, end)])
 
@@ -79,7 +79,7 @@ class HeldOutWindows:
     @classmethod
     def cut(cls, tokenizer: Tokenizer, documents: Sequence[Document], n_ctx: int) -> "HeldOutWindows":
         """The windows of these documents."""
-        bos, length = tokenizer.token_to_id(END_OF_TEXT), n_ctx - 1
+        bos, length = end_of_text(tokenizer), n_ctx - 1
         rows, counts, owners = [], [], []
         for index, encoded in enumerate(tokenizer.encode_batch([document.text for document in documents])):
             for start in range(0, len(encoded.ids), length):

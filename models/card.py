@@ -20,7 +20,7 @@ from .evaluation import held_out_loss, unigram_entropy
 from .fitting import Trained
 from .head_scores import copy_losses, prefix_matching_scores, previous_token_scores, repeated_random_tokens
 from .recipes import Recipe
-from .tokenizer import END_OF_TEXT
+from .tokenizer import end_of_text
 from .transformer import HookedTransformer
 
 PROMPTS = ("def ", "class Queue:\n", "import os\n", "    for key, value in ", "The return value is")
@@ -53,19 +53,17 @@ def excerpts(documents: Sequence[Document]) -> list[Excerpt]:
     ]
 
 
-@torch.no_grad()
-def continued(model: HookedTransformer, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
-    """The prompt and 80 sampled tokens (temperature 0.7), stopping where the model ends the text."""
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    generator = seeded(seed, f"continue {prompt}")
-    tokens = [end, *tokenizer.encode(prompt).ids]
-    for _ in range(_GENERATED_TOKENS):
-        logits = model(torch.tensor([tokens[-model.cfg.n_ctx :]]))[0, -1]
-        drawn = int(torch.multinomial((logits / _TEMPERATURE).softmax(dim=-1), 1, generator=generator))
-        if drawn == end:
-            break
-        tokens.append(drawn)
-    return tokenizer.decode(tokens[1:])
+def continued(model: HookedTransformer, prompt: str, seed: int) -> str:
+    """The prompt and up to 80 sampled tokens (temperature 0.7), as nobody chose them."""
+    tokens = model.to_tokens(prompt)[:, : model.cfg.n_ctx // 2]
+    longer = model.generate(
+        tokens,
+        max_new_tokens=min(_GENERATED_TOKENS, model.cfg.n_ctx - tokens.shape[1]),
+        temperature=_TEMPERATURE,
+        generator=seeded(seed, f"continue {prompt}"),
+        return_type="tokens",
+    )
+    return model.tokenizer.decode(torch.as_tensor(longer)[0, 1:], clean_up_tokenization_spaces=False)
 
 
 def training_flops(recipe: Recipe) -> float:
@@ -108,7 +106,7 @@ def measured(recipe: Recipe, trained: Trained) -> dict[str, Any]:
             "sources": [passage.source for passage in passages],
             "nats_per_token": _loss_of(model, tokenizer, text),
         },
-        "generated": [continued(model, tokenizer, prompt, recipe.seed) for prompt in PROMPTS],
+        "generated": [continued(model, prompt, recipe.seed) for prompt in PROMPTS],
     }
 
 
@@ -142,7 +140,7 @@ def _corpus_facts(corpus: Corpus, n_train: int, n_held_out: int) -> dict[str, An
 
 def _head_facts(trained: Trained) -> dict[str, Any]:
     model = trained.model
-    bos = trained.tokenizer.token_to_id(END_OF_TEXT)
+    bos = end_of_text(trained.tokenizer)
     repeated = repeated_random_tokens(model, _REPEATED_ROWS, bos=bos)
     full = trained.windows.tokens[trained.windows.n_predicted == model.cfg.n_ctx - 1][:_REPEATED_ROWS]
     first, second = copy_losses(model, repeated)

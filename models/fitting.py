@@ -21,7 +21,7 @@ from .errors import CorpusError, TrainingError
 from .evaluation import HeldOutLoss, held_out_loss
 from .initialisation import initialise
 from .recipes import Recipe
-from .tokenizer import END_OF_TEXT, train_tokenizer
+from .tokenizer import end_of_text, train_tokenizer
 from .transformer import HookedTransformer
 
 CHECKPOINT = "checkpoint.pt"
@@ -93,7 +93,7 @@ def fit(recipe: Recipe, corpus: Corpus, folder: Path, progress: Callable[[Progre
     config = recipe.architecture
     tokenizer = train_tokenizer((document.text for document in corpus.train), config.d_vocab)
     stream = token_stream(tokenizer, corpus.train)
-    batches = TrainingWindows(stream, config.n_ctx, recipe.batch, recipe.seed, tokenizer.token_to_id(END_OF_TEXT))
+    batches = TrainingWindows(stream, config.n_ctx, recipe.batch, recipe.seed, end_of_text(tokenizer))
     windows = HeldOutWindows.cut(tokenizer, corpus.held_out, config.n_ctx)
     sample = windows.every(max(1, len(windows.tokens) // _CURVE_WINDOWS))
     model = HookedTransformer(replace(config, seed=recipe.seed))

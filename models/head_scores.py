@@ -52,5 +52,5 @@ def _diagonal_means(
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_pattern"))
     queries = torch.arange(first_query, tokens.shape[1])
-    patterns = torch.stack([cache["pattern", layer] for layer in range(model.cfg.n_layers)])
+    patterns = torch.stack([cache[f"blocks.{layer}.attn.hook_pattern"] for layer in range(model.cfg.n_layers)])
     return patterns[..., queries, queries - distance].mean(dim=(1, 3))

@@ -37,6 +37,18 @@ def train_tokenizer(texts: Iterable[str], d_vocab: int) -> Tokenizer:
     return tokenizer
 
 
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The number of the special token.
+
+    Raises:
+        TokenizerError: the tokenizer has none, so it was not made here.
+    """
+    token = tokenizer.token_to_id(END_OF_TEXT)
+    if token is None:
+        raise TokenizerError(f"the tokenizer has no token {END_OF_TEXT}, which begins every window")
+    return token
+
+
 def as_hugging_face(tokenizer: Tokenizer) -> Any:
     """The same tokenizer as a `transformers.PreTrainedTokenizerFast`, which `HookedTransformer.set_tokenizer` takes."""
     from transformers import PreTrainedTokenizerFast  # heavy, and needed only where text meets a model

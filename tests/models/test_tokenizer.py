@@ -3,10 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from models import HookedTransformer, HookedTransformerConfig
 from models.errors import TokenizerError
-from models.tokenizer import END_OF_TEXT, as_hugging_face, train_tokenizer
+from models.tokenizer import END_OF_TEXT, as_hugging_face, end_of_text, train_tokenizer
 
 TEXTS = ["def square(x):\n    return x * x\n", "class Point:\n    pass\n", "for x in range(10):\n    print(x)\n"] * 3
 TOKENIZER = train_tokenizer(TEXTS, 280)
@@ -27,6 +29,12 @@ def test_it_has_the_size_asked_for_and_the_special_token_first():
     assert TOKENIZER.encode(f"x{END_OF_TEXT}").ids[-1] == 0
     text = "    return x * x\n"
     assert len(TOKENIZER.encode(text).ids) < len(text.encode())
+
+
+def test_a_tokenizer_without_the_special_token_is_refused():
+    assert end_of_text(TOKENIZER) == 0
+    with pytest.raises(TokenizerError, match="no token <|endoftext|>".replace("|", r"\|")):
+        end_of_text(Tokenizer(BPE()))
 
 
 def test_a_size_that_cannot_be_is_refused():
