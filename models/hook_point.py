@@ -41,6 +41,9 @@ class HookPoint(TransformerLensHookPoint):
     @property
     def hooked(self) -> bool:
         """Whether any hook, forward or backward, is installed here."""
+        # The two lists are for torch.compile, which looks out for changes in them and not in PyTorch's dictionaries.
+        if self.fwd_hooks or self.bwd_hooks:
+            return True
         return bool(self._forward_hooks or self._backward_hooks or self._forward_pre_hooks or self._backward_pre_hooks)
 
     @property
