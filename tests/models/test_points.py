@@ -9,7 +9,7 @@ from models.errors import PointOffError
 from tests.conftest import order_one, order_one_model, random_tokens, small_config
 
 VARIANTS = {
-    "plain": {},
+    "plain": {"n_layers": 2},
     "attn_result": {"use_attn_result": True},
     "split_qkv": {"use_split_qkv_input": True},
     "attn_in": {"use_attn_in": True},
@@ -42,13 +42,14 @@ VARIANTS = {
     "grouped": {"n_key_value_heads": 2},
     "grouped, split": {"n_key_value_heads": 2, "use_split_qkv_input": True},
     "ungrouped, attn_in": {"n_key_value_heads": 2, "ungroup_grouped_query_attention": True, "use_attn_in": True},
-    "local": {"use_local_attn": True, "window_size": 3, "attn_types": ("local", "global")},
+    "local": {"n_layers": 2, "use_local_attn": True, "window_size": 3, "attn_types": ("local", "global")},
     "bidirectional": {"attention_dir": "bidirectional"},
     "soft caps": {"attn_scores_soft_cap": 2.0, "output_logits_soft_cap": 5.0},
     "tied": {"tie_word_embeddings": True},
     "no qkv bias": {"qkv_bias": False},
     "unscaled": {"use_attn_scale": False, "scale_attn_by_inverse_layer_idx": True},
     "everything that fires": {
+        "n_layers": 2,
         "use_attn_result": True,
         "use_split_qkv_input": True,
         "use_hook_mlp_in": True,
@@ -67,6 +68,10 @@ SIZES = {
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
 
 
+def built(changes):
+    return order_one_model(**{"n_layers": 1, **changes})
+
+
 def edited(activation, hook):
     """Every number changed by a factor of its own."""
     if not activation.is_floating_point():
@@ -83,7 +88,7 @@ def times(model, name):
 
 @variants
 def test_an_edit_at_every_point_changes_the_logits_and_every_point_fires_as_often_as_it_should(changes):
-    model, tokens = order_one_model(**changes), random_tokens()
+    model, tokens = built(changes), random_tokens()
     with torch.no_grad():
         logits = model(tokens)
         for name in model.points(None):
@@ -100,7 +105,7 @@ def test_an_edit_at_every_point_changes_the_logits_and_every_point_fires_as_ofte
 
 @variants
 def test_the_cache_holds_exactly_the_points_that_fire_with_the_shapes_they_declare(changes):
-    model, tokens = order_one_model(**changes), random_tokens()
+    model, tokens = built(changes), random_tokens()
     _, cache = model.run_with_cache(tokens)
     assert set(cache) == {name for name, point in model.hook_dict.items() if point.enabled}
     grouped = model.cfg.n_key_value_heads and not model.cfg.ungroup_grouped_query_attention
@@ -112,7 +117,7 @@ def test_the_cache_holds_exactly_the_points_that_fire_with_the_shapes_they_decla
 
 @variants
 def test_a_point_that_is_switched_off_refuses_every_kind_of_hook(changes):
-    model, tokens = order_one_model(**changes), random_tokens()
+    model, tokens = built(changes), random_tokens()
     off = [name for name, point in model.hook_dict.items() if not point.enabled]
     assert off
     for name in off:
@@ -158,7 +163,7 @@ def test_a_switch_changes_what_fires_and_nothing_else(switch):
 
 @variants
 def test_the_cached_gradient_of_every_point_is_autograds(changes):
-    model, tokens = order_one_model(**changes), random_tokens()
+    model, tokens = built(changes), random_tokens()
     points = [name for name in model.points(None) if times(model, name) == 1 and name != "hook_tokens"]
     _, cache = model.run_with_cache(tokens, names_filter=points, incl_bwd=True, return_type="loss")
     # The second road: add zeros that require a gradient at every point, and ask autograd for theirs.
