@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+
+from analyses.residual_ablation import Options, run
+
+from ..conftest import order_one_model, random_tokens
+
+REMOVED, SKIP, EDGES = "Branch removed", "Skip removed", "One writer hidden from one reader"
+
+
+def test_the_effects_are_those_of_the_model_with_its_weights_zeroed():
+    model, tokens = order_one_model(), random_tokens()
+    table = run(model, tokens).tables[REMOVED].set_index(["writer", "replacement"])
+    loss, logits = model(tokens, return_type="loss").item(), model(tokens)
+    for block, out in ((0, "attn"), (1, "mlp")):
+        other = order_one_model()
+        part = getattr(other.blocks[block], out)
+        for weight in (part.W_O, part.b_O) if out == "attn" else (part.W_out, part.b_out):
+            weight.data.zero_()
+        row = table.loc[(f"{block} {out}", "zero")]
+        assert math.isclose(row.loss_increase_nats, other(tokens, return_type="loss").item() - loss, rel_tol=1e-9)
+        p, q = logits.log_softmax(-1), other(tokens).log_softmax(-1)
+        assert math.isclose(row.kl_nats, (p.exp() * (p - q)).sum(-1).mean().item(), rel_tol=1e-9)
+        assert row.kl_nats_low <= row.kl_nats <= row.kl_nats_high
+
+
+def test_every_sense_has_every_place_and_replacement_once():
+    result = run(order_one_model(), random_tokens())
+    # Four branches; readers 0 attn: 1 writer, 0 mlp: 2, 1 attn: 3, 1 mlp: 4, logits: 5.
+    sizes = {title: len(table) for title, table in result.tables.items()}
+    assert sizes == {REMOVED: 12, "Branch scaled to 0.5": 12, SKIP: 12, EDGES: 3 * (1 + 2 + 3 + 4 + 5)}
+    for table in result.tables.values():
+        assert not table.duplicated(["writer", "reader", "replacement"]).any()
+        assert table.notna().all(axis=None)
+
+
+def test_mean_ablation_of_what_never_varies_costs_nothing_and_zero_ablation_does():
+    model, tokens = order_one_model(), random_tokens()
+    model.blocks[0].mlp.W_out.data.zero_()
+    table = run(model, tokens).tables[REMOVED].set_index(["writer", "replacement"])
+    assert abs(table.kl_nats["0 mlp", "mean"]) < 1e-12
+    assert abs(table.kl_nats["0 mlp", "resample"]) < 1e-12
+    assert table.kl_nats["0 mlp", "zero"] > 1e-3
+
+
+def test_the_control_of_an_ablation_that_matters_in_one_direction_is_weaker():
+    # The unembedding reads one direction only, and the branch writes only there: a random direction mostly misses it.
+    model, tokens = order_one_model(normalization_type=None, final_norm=False, n_layers=1), random_tokens()
+    direction = torch.zeros(12, dtype=torch.float64)
+    direction[3] = 1
+    model.unembed.W_U.data = direction[:, None] * model.W_U
+    model.blocks[0].mlp.W_out.data = model.blocks[0].mlp.W_out * direction
+    model.blocks[0].mlp.b_out.data.zero_()
+    row = run(model, tokens).tables[REMOVED].set_index(["writer", "replacement"]).loc[("0 mlp", "zero")]
+    assert row.placebo_kl_nats < row.kl_nats
+    assert row.excess_kl_nats == pytest.approx(row.kl_nats - row.placebo_kl_nats)
+
+
+def test_the_figures_show_the_tables():
+    result = run(order_one_model(), random_tokens())
+    table = result.tables[SKIP]
+    bars = result.figures[SKIP].data
+    assert list(bars[0].y) == list(table[table.replacement == "zero"].kl_nats)
+    assert list(bars[1].y) == list(table[table.replacement == "zero"].placebo_kl_nats)
+    edges = result.tables[EDGES].set_index(["replacement", "reader", "writer"]).kl_nats
+    for trace, kind in zip(result.figures[EDGES].data, ("zero", "mean", "resample"), strict=True):
+        shown = {
+            (kind, reader, writer): trace.z[row][column]
+            for row, reader in enumerate(trace.y)
+            for column, writer in enumerate(trace.x)
+            if not math.isnan(trace.z[row][column])
+        }
+        assert shown == {cell: value for cell, value in edges.items() if cell[0] == kind}
+
+
+def test_the_verdict_names_the_strongest_and_counts_what_exceeds_chance():
+    result = run(order_one_model(), random_tokens())
+    numbers = result.numbers
+    assert f"Of the edges hidden by mean, {numbers['edge_hidden_strongest_by_mean']} costs most" in result.verdict
+    beyond = sum(value for name, value in numbers.items() if name.endswith("beyond_a_random_direction"))
+    assert f"{beyond} of 81 ablations cost more than a random direction" in result.verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ({"attn_only": True}, {"past 0 attn", "past 1 attn"}),
+        ({"parallel_attn_mlp": True}, {"past 0 both", "past 1 both"}),
+        ({"norm_placement": "post", "residual_scale": 1.3}, {"past 0 attn", "past 0 mlp", "past 1 attn", "past 1 mlp"}),
+        ({"n_key_value_heads": 2, "normalization_type": "RMS", "gated_mlp": True}, None),
+        ({"dtype": torch.float32}, None),
+    ],
+)
+def test_other_blocks_are_ablated_too(changes, places):
+    result = run(order_one_model(**changes), random_tokens())
+    assert places is None or set(result.tables[SKIP].writer) == places
+    post = changes.get("norm_placement") == "post"
+    assert (EDGES in result.tables) == (not post)
+    assert ("Post-norm blocks have no edges" in result.verdict) == post
+
+
+def test_one_prompt_is_ablated_by_zero_alone_and_the_verdict_says_so():
+    result = run(order_one_model(), random_tokens(1))
+    assert set(result.tables[REMOVED].replacement) == {"zero"}
+    assert result.tables[REMOVED].kl_nats_low.isna().all()
+    assert "only zero is shown" in result.verdict
+    assert all(math.isfinite(value) for value in result.numbers.values() if not isinstance(value, str))
+
+
+def test_what_cannot_be_asked_is_refused():
+    with pytest.raises(ValueError, match="the loss needs a next token"):
+        run(order_one_model(), random_tokens(length=1))
+    with pytest.raises(ValueError, match="positions=1 at least 2"):
+        Options(positions=1)
+    assert Options(positions=2).positions == 2
