@@ -4,6 +4,7 @@ from importlib import import_module
 from types import ModuleType
 
 ANALYSES = {
+    "initialisation": "How uniform is attention before training, against the closed form?",
     "circuits": "What do the heads look for (QK) and write (OV), and how do they compose?",
     "logit-lens": "At which block does the prediction form?",
 }

@@ -4,6 +4,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from .colours import series
+
 
 def copying_figure(heads: pd.DataFrame, significant: float) -> go.Figure:
     """Each head's copying score in standard deviations of its null, coloured by what its eigenvalues cannot say."""
@@ -30,10 +32,20 @@ def copying_figure(heads: pd.DataFrame, significant: float) -> go.Figure:
 
 
 def spectrum_figure(spectra: pd.DataFrame, circuit: str) -> go.Figure:
-    """The singular values of one circuit, a line for each head."""
+    """The singular values of one circuit, a line for each head, a colour for each layer."""
     figure = go.Figure()
-    for head, of_head in spectra[spectra["circuit"] == circuit].groupby("head", sort=False):
-        figure.add_scatter(x=of_head["number"], y=of_head["singular_value"], name=str(head), mode="lines")
+    of_circuit = spectra[spectra["circuit"] == circuit]
+    layers = list(dict.fromkeys(head.partition("H")[0] for head in of_circuit["head"]))
+    for head, of_head in of_circuit.groupby("head", sort=False):
+        layer = str(head).partition("H")[0]
+        figure.add_scatter(
+            x=of_head["number"],
+            y=of_head["singular_value"],
+            name=str(head),
+            mode="lines",
+            line={"color": series(layers.index(layer)), "width": 1.2},
+            legendgroup=layer,
+        )
     figure.update_layout(xaxis_title="number of the singular value", yaxis_title="singular value", yaxis_type="log")
     return figure
 

@@ -56,13 +56,13 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         title="QK and OV circuits",
         question="Read from the weights alone: what does each head look for, what does it move, does it copy, and "
         "which heads read what others write?",
-        verdict=" ".join(
+        verdict="\n".join(
             (
-                how_folded,
-                _about_rank(folded, heads),
                 _about_copying(heads, top),
                 _about_composition(compositions),
+                _about_rank(folded, heads),
                 _about_biases(folded, biases),
+                how_folded,
             )
         ),
         numbers=_numbers(heads, compositions, biases, top),
@@ -131,9 +131,10 @@ def _about_copying(heads: pd.DataFrame, top: TopTokens) -> str:
         return sentence
     best = copying.loc[copying["copying_score"].idxmax()]
     return sentence + (
-        f" The highest is {best['head']} with {best['copying_score']:.2f} (z = {best['copying_z']:.1f}); it raises the "
-        f"token itself above all others for {best['own_token_on_top']:.1%} of {top.n_tokens} tokens, and its matrix's "
-        f"departure from normality is {best['departure_from_normality']:.2f} (0 would make the eigenvalues conclusive)."
+        f"\nThe highest is {best['head']} with {best['copying_score']:.2f} (z = {best['copying_z']:.1f}); it raises "
+        f"the token itself above all others for {best['own_token_on_top']:.1%} of {top.n_tokens} tokens, and its "
+        f"matrix's departure from normality is {best['departure_from_normality']:.2f} (0 would make the eigenvalues "
+        f"conclusive)."
     )
 
 

@@ -75,13 +75,14 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         title="Attention and loss at initialisation",
         question="Before training, is attention uniform and is the loss ln V, as textbooks say, and how far does that "
         "depend on how the weights are drawn?",
-        verdict=" ".join(
+        verdict="\n".join(
             (
-                _about_rows(exact),
-                _about_attention(by_scheme, options.seeds),
+                _finding(by_scheme, losses),
+                *_about_attention(by_scheme, options.seeds),
+                f"In the model as given the entropy is {as_given:.1%} below ln n.",
                 _about_validity(by_scheme, limit, n_keys),
-                f"The model as given lacks {as_given:.1%}.",
                 _about_loss(losses),
+                _about_rows(exact),
             )
         ),
         numbers=_numbers(by_scheme, losses, exact, limit, as_given),
@@ -216,16 +217,29 @@ def _about_rows(exact: pd.DataFrame) -> str:
     return f"Every row sums to 1 to within {error:.0e}, {negative}, and {zeros}."
 
 
-def _about_attention(by_scheme: pd.DataFrame, n_seeds: int) -> str:
+def _finding(by_scheme: pd.DataFrame, losses: pd.DataFrame) -> str:
     parts = [
-        f"{row.attention_is} for “{row.scheme}” (entropy {row.share_of_ln_n:.2%} below ln n, 95 % interval "
-        f"{row.share_low:.2%} to {row.share_high:.2%}; KL {row.kl_nats:.2g} nats, formula {row.predicted_nats:.2g})"
-        for row in by_scheme.itertuples()
+        f"{judgement} for {', '.join(f'“{scheme}”' for scheme in rows['scheme'])}"
+        for judgement, rows in by_scheme.groupby("attention_is", sort=False)
     ]
+    small, large = losses.iloc[0], losses.iloc[-1]
     return (
-        f"At initialisation attention is {'; '.join(parts)}. Called uniform below {UNIFORM:.0%} and nearly uniform "
-        f"below {NEARLY_UNIFORM:.0%}; {n_seeds} draws each."
+        f"Before training, attention is {'; '.join(parts)}. The loss is {small['loss_nats']:.2f} nats, near ln V = "
+        f"{small['ln_V_nats']:.2f}, with embeddings of standard deviation {small['embedding_std']:g}, and "
+        f"{large['loss_nats']:.1f} with {large['embedding_std']:g}."
     )
+
+
+def _about_attention(by_scheme: pd.DataFrame, n_seeds: int) -> list[str]:
+    return [
+        *(
+            f"Attention is {row.attention_is} for “{row.scheme}”: entropy {row.share_of_ln_n:.2%} below ln n (95 % "
+            f"interval {row.share_low:.2%} to {row.share_high:.2%}), KL {row.kl_nats:.2g} nats, by the formula "
+            f"{row.predicted_nats:.2g}."
+            for row in by_scheme.itertuples()
+        ),
+        f"Called uniform below {UNIFORM:.0%} and nearly uniform below {NEARLY_UNIFORM:.0%}; {n_seeds} draws each.",
+    ]
 
 
 def _about_validity(by_scheme: pd.DataFrame, limit: float, n_keys: int) -> str:

@@ -3,6 +3,8 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from .colours import series
+
 
 def by_head_figure(by_head: pd.DataFrame) -> go.Figure:
     """Each head's KL from uniform against the formula, by scheme; on the diagonal the formula holds."""
@@ -27,14 +29,21 @@ def by_head_figure(by_head: pd.DataFrame) -> go.Figure:
 def by_row_figure(by_row: pd.DataFrame) -> go.Figure:
     """KL from uniform by the number of keys a query sees: measured as lines, predicted as dots."""
     figure = go.Figure()
-    for scheme, rows in by_row.groupby("scheme", sort=False):
-        figure.add_scatter(x=rows["n_keys"], y=rows["kl_nats"], name=str(scheme), mode="lines", legendgroup=str(scheme))
+    for number, (scheme, rows) in enumerate(by_row.groupby("scheme", sort=False)):
+        figure.add_scatter(
+            x=rows["n_keys"],
+            y=rows["kl_nats"],
+            name=str(scheme),
+            mode="lines",
+            line={"color": series(number)},
+            legendgroup=str(scheme),
+        )
         figure.add_scatter(
             x=rows["n_keys"],
             y=rows["predicted_nats"],
             name=f"{scheme}, formula",
             mode="lines",
-            line={"dash": "dot"},
+            line={"dash": "dot", "color": series(number)},
             legendgroup=str(scheme),
         )
     figure.update_xaxes(title="keys the query sees", type="log")

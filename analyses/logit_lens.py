@@ -153,11 +153,12 @@ def _verdict(readings: LensReadings, by_site: pd.DataFrame, n_prompts: int) -> s
         else f"reproduces the model's logits to {readings.end_difference:.1e}"
     )
     return (
-        f"Read out after the last block, the lens {exact}. Read out at the embedding it is {first.kl_nats:.2f}{error} "
-        f"nats away from the model's answer; half of that distance is gone, and stays gone, from place "
-        f"“{_half_way(by_site)}” on. The true next token's median rank goes from {first.next_rank_median:.0f} to "
+        f"Half of the distance to the model's answer, {first.kl_nats:.2f}{error} nats at the embedding, is gone, and "
+        f"stays gone, from place “{_half_way(by_site)}” on.\n"
+        f"The true next token's median rank goes from {first.next_rank_median:.0f} to "
         f"{last.next_rank_median:.0f}, and it is on top in {last.next_on_top:.0%} of positions at the end. "
-        f"Over {n_prompts} prompt{'s' if n_prompts > 1 else ''} of {readings.kl.shape[2]} tokens."
+        f"Over {n_prompts} prompt{'s' if n_prompts > 1 else ''} of {readings.kl.shape[2]} tokens.\n"
+        f"Read out after the last block, the lens {exact}."
     )
 
 

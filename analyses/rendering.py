@@ -124,7 +124,9 @@ def as_text(result: Result, width: int = 100, colour: bool = False) -> str:
     console.print(Text(result.title, style="bold"))
     console.print(Text(result.question, style="italic"))
     console.print()
-    console.print(Text(legible(result.verdict)))
+    console.print(Text(legible(result.finding)))
+    for detail in result.details:
+        console.print(Text(f"- {legible(detail)}"))
     console.print()
     numbers = Table(box=None, show_header=False, pad_edge=False)
     for name, value in result.numbers.items():

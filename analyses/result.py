@@ -15,7 +15,8 @@ class Result:
         name: the analysis, as its command is called ("logit-lens").
         title: the heading of its panel.
         question: what was asked, one sentence.
-        verdict: what was found, in words, with the numbers that carry it.
+        verdict: what was found, in words, with the numbers that carry it: the finding on the first line, and on each
+            further line one detail.
         numbers: the headline numbers by name, each with its unit in the name where it has one.
         tables: every number a figure shows, by title.
         figures: the pictures, by title.
@@ -32,3 +33,13 @@ class Result:
     figures: Mapping[str, go.Figure] = field(default_factory=dict)
     how_to_read: str = ""
     source: str = ""
+
+    @property
+    def finding(self) -> str:
+        """The first line of the verdict."""
+        return self.verdict.partition("\n")[0]
+
+    @property
+    def details(self) -> list[str]:
+        """The further lines of the verdict."""
+        return self.verdict.split("\n")[1:]

@@ -43,6 +43,6 @@ def command(
         click.echo(as_json(as_dict(report)))
     else:
         for panel in report.panels:
-            click.echo(f"{panel.title}: {panel.verdict}")
+            click.echo(f"{panel.title}: {panel.finding}")
         click.echo(f"Report: {file}")
     ctx.exit(report.exit_code)

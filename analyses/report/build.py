@@ -56,9 +56,9 @@ class Panel:
         return f"{'This result is not valid' if self.parts else 'This analysis gave no result'}: {self.failure}."
 
     @property
-    def verdict(self) -> str:
-        """The answer in words, or the reason why there is none."""
-        said = [f"{part.label}: {part.result.verdict}" if part.label else part.result.verdict for part in self.parts]
+    def finding(self) -> str:
+        """The answer in a sentence or two, or the reason why there is none."""
+        said = [f"{part.label}: {part.result.finding}" if part.label else part.result.finding for part in self.parts]
         return " ".join([*said, self.failed]).strip()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.io import to_json
 
+from ..colours import SERIES
 from ..errors import FigureError
 from ..token_text import plotly_label
 
@@ -19,7 +20,7 @@ _AXIS = {"automargin": True, "showline": False, "zeroline": False, "ticks": "", 
 _BAR = {"outlinewidth": 0, "thickness": 12}
 _TEMPLATE = go.layout.Template(
     layout={
-        "colorway": ["#3b6ea5", "#c8663c", "#5a8f57", "#8a63a8", "#b0903a", "#4f9a9a", "#b5557a", "#7a7a7a"],
+        "colorway": list(SERIES),
         "margin": {"l": 12, "r": 12, "t": 12, "b": 12},
         "xaxis": _AXIS,
         "yaxis": _AXIS,

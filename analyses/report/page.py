@@ -1,5 +1,6 @@
 """The page: one template, its style, its script and plotly's, all in one text."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,4 +36,6 @@ def _data(value: Any) -> Markup:
     exact = plain(value)
     if isinstance(exact, str):
         return Markup("<bdi>{}</bdi>").format(number(value))
-    return Markup('<data value="{}">{}</data>').format("" if exact is None else repr(exact), escape(number(value)))
+    return Markup('<data value="{}">{}</data>').format(
+        "" if exact is None else json.dumps(exact), escape(number(value))
+    )

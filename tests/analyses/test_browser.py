@@ -95,7 +95,7 @@ def test_the_numbers_on_the_page_are_the_results(browser, report):
         )
         expected = [value for part in panel.parts for value in numbers_in(part.result)]
         assert [text == "" for text in shown] == [bool(np.isnan(value)) for value in expected]
-        assert [float(text) for text in shown if text] == [float(v) for v in expected if not np.isnan(v)]
+        assert [json.loads(text) for text in shown if text] == [value for value in expected if not np.isnan(value)]
 
 
 def test_the_figures_draw_the_numbers_of_the_results(browser, report):

@@ -62,7 +62,7 @@ def test_a_model_built_to_copy_is_found_and_one_of_noise_is_not():
     model, tokens = order_one_model(n_heads=2, d_head=5, attn_only=True), random_tokens()
     result = run(model, tokens)
     assert result.numbers["copying_heads"] == 0
-    assert result.verdict.startswith("The norms' weights were folded")
+    assert result.details[-1].startswith("The norms' weights were folded")
     assert "0 of 4 heads have a copying score" in result.verdict
     attention = model.blocks[1].attn
     model.unembed.W_U.data = model.W_E.T.detach().clone()
