@@ -28,6 +28,7 @@ from interp import (
     sites,
     zero,
 )
+from interp.hooks import _acting
 from models import HookedTransformer
 from tests.conftest import order_one_model, random_tokens
 
@@ -383,7 +384,7 @@ def test_14_a_forward_in_another_thread_does_not_count_as_a_firing() -> None:
 def test_15_a_compiled_model_is_refused() -> None:
     model, tokens = order_one_model(), random_tokens()
     compiled = torch.compile(model, backend="eager")
-    with pytest.raises(CompiledModelError, match=r"torch.compile"), edited(compiled, {Z: zero()}):
+    with pytest.raises(CompiledModelError, match=r"torch\.compile"), edited(compiled, {Z: zero()}):
         pass
     with edited(model, {Z: zero()}):
         model(tokens)
@@ -427,6 +428,7 @@ def test_18_repeated_runs_keep_neither_hooks_nor_activations() -> None:
     gc.collect()
     assert census(model) == before
     assert [reference() for reference in kept] == [None] * 5
+    assert _acting.get() == ()
 
 
 def test_21_values_of_another_batch_are_refused() -> None:

@@ -111,7 +111,7 @@ def effect_of_the_cache(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
         # Ungrouped, keys and values are made once a query head, and must be cached so.
         cfg = replace(cfg, n_key_value_heads=None, ungroup_grouped_query_attention=False)
     for stretches in (tokens.split(1, dim=1), tokens.split([tokens.shape[1] - 1, 1], dim=1)):
-        cache = TransformerLensKeyValueCache.init_cache(cfg, tokens.device, tokens.shape[0])
+        cache = TransformerLensKeyValueCache.init_cache(cfg, plain.device, tokens.shape[0])
         logits = torch.cat([model(stretch, past_kv_cache=cache) for stretch in stretches], dim=1)
         errors.append(deviation(logits, plain))
     return worst(errors)
