@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -81,6 +81,7 @@ class HookedModel(HookedRootModule):
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
+        expanded: list[tuple[Literal["fwd", "bwd"], str, Hook]]
         expanded = [("fwd", *pair) for pair in self._expanded(fwd_hooks)]
         expanded += [("bwd", *pair) for pair in self._expanded(bwd_hooks)]
         installed: list[tuple[HookPoint, Any]] = []
@@ -134,7 +135,7 @@ class HookedModel(HookedRootModule):
         pos_slice: PositionSlice | None = None,
         return_cache_object: bool = True,
         **model_kwargs: Any,
-    ) -> tuple[Any, ActivationCache | dict[str, Tensor]]:
+    ) -> tuple[Any, Any]:
         """The output of one forward pass and the activations of the selected points (default: all that fire).
 
         Entries are snapshots after all edits: none shares memory with another, and no later hook can change one.
@@ -142,6 +143,7 @@ class HookedModel(HookedRootModule):
         Args:
             incl_bwd: call `backward` on the output, and cache the gradients under `name + "_grad"`.
             pos_slice: the positions to keep (the query positions of scores and patterns).
+            return_cache_object: an `ActivationCache` if true, else a plain dictionary of tensors by name.
 
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.

@@ -1,8 +1,8 @@
 """Random weights, as a step of its own: named schemes, an explicit generator, no global state touched."""
 
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,19 @@ Scheme = Literal["gpt2", "linear", "xavier", "normal", "deepnorm"]
 _RESIDUAL_WRITERS = ("W_O", "W_out")
 
 
+@runtime_checkable
+class Initialisable(Protocol):
+    """What a model must have to be initialised."""
+
+    cfg: HookedTransformerConfig
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters by name."""
+        ...
+
+
 @torch.no_grad()
-def initialise(model: nn.Module, scheme: Scheme, generator: torch.Generator, std: float | None = None) -> None:
+def initialise(model: Initialisable, scheme: Scheme, generator: torch.Generator, std: float | None = None) -> None:
     """The model's weight matrices drawn afresh, in place; biases 0, norm weights at their neutral value.
 
     * `gpt2`: N(0, 0.02), and 1/sqrt(2 n_layers) of it for what writes into the stream (Radford et al., 2019, 2.3).
@@ -45,14 +56,14 @@ def initialise(model: nn.Module, scheme: Scheme, generator: torch.Generator, std
             _DRAW[scheme](parameter, leaf, std, n_layers, generator)
 
 
-def initialise_as_configured(model: nn.Module, config: HookedTransformerConfig) -> None:
+def initialise_as_configured(model: Initialisable, config: HookedTransformerConfig) -> None:
     """The weights that TransformerLens' config fields ask for (`init_mode`, `initializer_range`, `seed`).
 
     Without a seed one is drawn from PyTorch's global generator, so `torch.manual_seed` makes a model reproducible;
     nothing is reseeded.
     """
     seed = config.seed if config.seed is not None else int(torch.randint(2**31, ()))
-    device = next(model.parameters()).device
+    device = next(model.named_parameters())[1].device
     generator = torch.Generator(device).manual_seed(seed)
     if config.init_mode == "gpt2":
         initialise(model, "normal", generator, std=config.initializer_range)

@@ -47,7 +47,8 @@ class NormedMLP(MLP):
         super().__init__(config)
         self.hook_mid = HookPoint("batch pos d_mlp")
         self.ln = make_norm(config, config.d_mlp, kind="LN" if config.normalization_type == "LN" else "LNPre")
-        self.ln.hook_normalized.axes = ("batch", "pos", "d_mlp")
+        if isinstance(self.ln.hook_normalized, HookPoint):
+            self.ln.hook_normalized.axes = ("batch", "pos", "d_mlp")
 
     def activated(self, pre: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_mlp"]:
         """The neurons' activations, normalised."""

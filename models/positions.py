@@ -26,6 +26,9 @@ class Rotary(nn.Module):
     (GPT-NeoX, Llama), or neighbours (GPT-J) if `rotary_adjacent_pairs`. Source: Su et al. (2021).
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, config: HookedTransformerConfig) -> None:
         super().__init__()
         self.rotary_dim = config.rotary_dim or config.d_head

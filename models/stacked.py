@@ -1,13 +1,15 @@
 """The weights of all layers as one tensor each, under TransformerLens' names."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_lens import FactoredMatrix
 from transformer_lens.utilities import composition_scores
 
+from .blocks import PreNormBlock
 from .config import HookedTransformerConfig
 from .embedding import Embed, Unembed
 from .errors import InputError
@@ -21,7 +23,7 @@ class StackedWeights:
     embed: Embed
     pos_embed: PosEmbed
     unembed: Unembed
-    blocks: nn.ModuleList
+    blocks: Sequence[PreNormBlock]
 
     def _of_attention(self, name: str) -> Tensor:
         return torch.stack([getattr(block.attn, name) for block in self.blocks])

@@ -78,7 +78,8 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
             self.hook_pos_embed = HookPoint()
         if config.use_hook_tokens:
             self.hook_tokens = HookPoint("batch pos")
-        self.blocks = nn.ModuleList(make_block(config, layer) for layer in range(config.n_layers))
+        # A ModuleList is a sequence of its modules, which PyTorch does not tell the type checker.
+        self.blocks = nn.ModuleList(make_block(config, layer) for layer in range(config.n_layers))  # type: ignore[assignment]
         self.ln_final = make_final_norm(config)
         self.unembed = TiedUnembed(config, self.embed) if config.tie_word_embeddings else Unembed(config)
         self.setup()
