@@ -17,7 +17,8 @@ _CONVERT = (
 def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a file that `torch.save(model.state_dict(), path)` wrote, on the CPU.
 
-    The file is read with `weights_only=True`: whatever it asks to execute is refused, not executed.
+    The file is read with `weights_only=True`: whatever it asks to execute is refused, not executed. The format has
+    no checksum that is verified, so a number that was changed on disk goes unseen; folders saved here have one.
 
     Raises:
         CheckpointError: no such file, not a file of PyTorch's, code in it, or something else than named tensors.

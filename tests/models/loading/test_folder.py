@@ -182,6 +182,17 @@ def test_no_flipped_bit_goes_unseen(tmp_path, intact, data):
             load(folder)
 
 
+def test_a_config_edited_by_hand_is_refused(tmp_path, intact):
+    folder = placed(intact, tmp_path)
+    text = (folder / "config.json").read_text()
+    assert '"eps": 1e-05' in text
+    (folder / "config.json").write_text(text.replace('"eps": 1e-05', '"eps": 1e-04'))
+    with pytest.raises(CheckpointError, match=r"config\.json was changed after it was written"):
+        load(folder)
+    (folder / "config.json").write_text(text.replace('"eps": 1e-05', '"eps": 0.00001'))
+    load(folder)
+
+
 def _parsed(content: bytes) -> object:
     try:
         return json.loads(content)
