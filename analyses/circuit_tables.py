@@ -1,6 +1,6 @@
 """The tables of the circuits analysis, from a model whose norms are folded."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -96,7 +96,8 @@ def top_tokens(model: HookedTransformer, k: int, at_most: int) -> TopTokens:
     square = config.d_vocab == config.d_vocab_out
     scale = config.attn_scale if config.use_attn_scale else 1.0
     rows, own = [], []
-    for layer, block in enumerate(model.blocks):
+    for layer in range(config.n_layers):
+        block: Any = model.blocks[layer]
         for head in range(config.n_heads):
             label = f"L{layer}H{head}"
             queries, keys = stream @ block.attn.W_Q[head] / scale, stream @ block.attn.W_K[head]
@@ -121,7 +122,8 @@ def bias_table(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> pd
     names = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens, names_filter=names)
     frames = []
-    for layer, block in enumerate(model.blocks):
+    for layer in range(model.cfg.n_layers):
+        block: Any = model.blocks[layer]
         attn = block.attn
         terms = bias_terms(attn.W_Q, attn.W_K, attn.W_O, attn.b_Q, attn.b_K, attn.b_V)
         x = block.read(block.ln1, cache[names[layer]])
@@ -149,7 +151,7 @@ def bias_table(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> pd
 
 
 def _alone(model: HookedTransformer, ids: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
-    block = model.blocks[0]
+    block: Any = model.blocks[0]
     return block.read(block.ln1, model.W_E[ids][None])[0]
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 import torch
@@ -82,7 +82,8 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
     wanted = [name for kind in names.values() for name in kind]
     _, cache = model.run_with_cache(tokens, names_filter=wanted, stop_at_layer=model.cfg.n_layers)
     frames, checks = [], []
-    for layer, block in enumerate(model.blocks):
+    for layer in range(model.cfg.n_layers):
+        block: Any = model.blocks[layer]
         stream, scores, pattern = (cache[names[kind][layer]] for kind in _WANTED)
         if not pattern.isfinite().all():
             raise ValueError(f"the pattern of layer {layer} is not finite: there is nothing to compare with theory")

@@ -52,7 +52,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         raise ValueError(f"a query of one key is always uniform; tokens of shape {list(tokens.shape)} have no other")
     tokens = tokens[: options.prompts]
     fresh = FreshModel(model)
-    drawn = {
+    drawn: dict[str, list[AttentionAtRandom]] = {
         scheme: [attention_at_random(random, tokens) for random in fresh.draws(scheme, options.seeds)]
         for scheme in SCHEMES
     }
@@ -224,8 +224,8 @@ def _finding(by_scheme: pd.DataFrame, losses: pd.DataFrame) -> str:
     ]
     small, large = losses.iloc[0], losses.iloc[-1]
     return (
-        f"Before training, attention is {'; '.join(parts)}. The loss is {small['loss_nats']:.2f} nats, near ln V = "
-        f"{small['ln_V_nats']:.2f}, with embeddings of standard deviation {small['embedding_std']:g}, and "
+        f"Before training, attention is {'; '.join(parts)}. The loss is {small['loss_nats']:.2f} nats (ln V = "
+        f"{small['ln_V_nats']:.2f}) with embeddings of standard deviation {small['embedding_std']:g}, and "
         f"{large['loss_nats']:.1f} with {large['embedding_std']:g}."
     )
 

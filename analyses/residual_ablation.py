@@ -94,19 +94,21 @@ def _place(row: pd.Series) -> str:
 
 def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prompts: int, alpha: float) -> str:
     kind = "mean" if n_prompts > 1 else "zero"
-    sentences = [
-        f"{opening} by {kind}, {_place(best)} costs most: KL {best['kl_nats']:.2f} nats{_interval(best, 'kl_nats')}, "
-        f"loss {best['loss_increase_nats']:+.2f}{_interval(best, 'loss_increase_nats')}; a random direction of that "
-        f"length costs KL {best['placebo_kl_nats']:.2f}."
-        for sense, opening in (
-            (REMOVED, "Of the branches removed"),
-            (SCALED, f"Of the branches scaled to {alpha:g}"),
-            (SKIP, "Of the skips replaced"),
-            (EDGE, "Of the edges hidden"),
+    openings = {
+        REMOVED: "Of the branches removed",
+        SCALED: f"Of the branches scaled to {alpha:g}",
+        SKIP: "Of the skips replaced",
+        EDGE: "Of the edges hidden",
+    }
+    sentences = []
+    for sense, rows in by_sense.items():
+        best = _strongest(rows, kind)
+        sentences.append(
+            f"{openings[sense]} by {kind}, {_place(best)} costs most: KL {best['kl_nats']:.2f} nats"
+            f"{_interval(best, 'kl_nats')}, loss {best['loss_increase_nats']:+.2f}"
+            f"{_interval(best, 'loss_increase_nats')}; a random direction of that length costs KL "
+            f"{best['placebo_kl_nats']:.2f}."
         )
-        if sense in by_sense
-        for best in [_strongest(by_sense[sense], kind)]
-    ]
     zero = _strongest(by_sense[SKIP], "zero")
     sentences.append(
         f"Without any skip {zero['writer']} the stream is {zero['norm_ratio']:.2f} times as long and the KL "
@@ -123,7 +125,7 @@ def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prom
         sentences.append("With one prompt there is no mean, no other prompt and no interval: only zero is shown.")
     if EDGE not in by_sense:
         sentences.append("Post-norm blocks have no edges: behind a norm the stream is no sum of what was written.")
-    return " ".join(sentences)
+    return "\n".join(sentences)
 
 
 def _interval(row: pd.Series, column: str) -> str:

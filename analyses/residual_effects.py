@@ -14,7 +14,9 @@ from interp.residual_ablation import (
     LOGITS,
     Ablation,
     Branch,
+    Reader,
     Replacement,
+    Writer,
     ablated,
     branch_scaled,
     branches,
@@ -58,7 +60,8 @@ def effects(
 
     Means over prompts in nats, with 95 % intervals over prompts; `excess_kl` is the KL less the placebo's, paired.
     """
-    logits, clean = model.run_with_cache(tokens, names_filter=streams(model), return_cache_object=False)
+    logits, cache = model.run_with_cache(tokens, names_filter=streams(model))
+    clean = {name: cache[name] for name in streams(model)}
     baseline = _Baseline(logits, tokens)
     cells, measured = [], []
     for cell, ablation in _ablations(model, clean, kinds, alpha):
@@ -79,13 +82,13 @@ def effects(
     return table
 
 
-def edges(found: list[Branch]) -> list[tuple[Branch | str, Branch | str]]:
+def edges(found: list[Branch]) -> list[tuple[Writer, Reader]]:
     """Every writer, the embedding among them, with everything that reads the stream after it, the logits among them."""
-    pairs: list[tuple[Branch | str, Branch | str]] = []
+    pairs: list[tuple[Writer, Reader]] = []
     for reader in readers(found):
         before = [w for w in found if w.layer < reader.layer or w.after == reader.reads]
-        pairs += [(writer, reader) for writer in (EMBEDDING, *before)]
-    return pairs + [(writer, LOGITS) for writer in (EMBEDDING, *found)]
+        pairs += [(EMBEDDING, reader), *((writer, reader) for writer in before)]
+    return [*pairs, (EMBEDDING, LOGITS), *((writer, LOGITS) for writer in found)]
 
 
 def readers(found: list[Branch]) -> list[Branch]:
@@ -110,8 +113,12 @@ def _ablations(
             yield Cell(SKIP, f"past {reader.label}", "all", kind), skip
         if model.cfg.norm_placement == "pre":
             for writer, reads in edges(found):
-                names = (end if isinstance(end, str) else end.label for end in (writer, reads))
-                yield Cell(EDGE, *names, kind), edge_hidden(writer, reads, clean, kind, found[-1])
+                cell = Cell(EDGE, _name(writer), _name(reads), kind)
+                yield cell, edge_hidden(writer, reads, clean, kind, found[-1])
+
+
+def _name(end: Branch | str) -> str:
+    return end if isinstance(end, str) else end.label
 
 
 class _Baseline:

@@ -18,14 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import TokensError
-from .hooks import edited
+from .hooks import Edit, Place, edited
 from .interventions import add
 
 Replacement = Literal["zero", "mean", "resample"]
 REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
 
-EMBEDDING = "embedding"
-LOGITS = "logits"
+EMBEDDING: Literal["embedding"] = "embedding"
+LOGITS: Literal["logits"] = "logits"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Branch:
     reads: str
     writes: str
     after: str
+
+
+Writer = Branch | Literal["embedding"]
+Reader = Branch | Literal["logits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +122,8 @@ def skip_removed(branch: Branch, clean: Mapping[str, Tensor], kind: Replacement,
 
 
 def edge_hidden(
-    writer: Branch | Literal["embedding"],
-    reader: Branch | Literal["logits"],
+    writer: Writer,
+    reader: Reader,
     clean: Mapping[str, Tensor],
     kind: Replacement,
     last: Branch,
@@ -153,7 +157,7 @@ def ablated(model: Any, ablation: Ablation, clean: Mapping[str, Tensor]) -> tupl
 
     Blocks before the ablation are not run again.
     """
-    edits: dict[str, add] = {ablation.at: add(ablation.delta)}
+    edits: dict[Place, Edit] = {ablation.at: add(ablation.delta)}
     if ablation.until is not None:
         edits[ablation.until] = add(ablation.delta, scale=-1.0)
     with edited(model, edits):
