@@ -63,6 +63,8 @@ def test_a_loaded_tokenizer_reads_and_pads_as_the_saved_one(tmp_path, padding_si
     # Padding and truncating leave their traces in the tokenizer; they must not be saved.
     tokens = model.to_tokens(texts)
     save(model, tmp_path)
+    saved_tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    assert saved_tokenizer["padding"] is saved_tokenizer["truncation"] is None
     loaded = load(tmp_path, device="cpu")
     assert torch.equal(loaded.to_tokens(texts), tokens)
     assert loaded.to_tokens("cat").shape == (1, 2)
