@@ -7,6 +7,7 @@ ANALYSES = {
     "initialisation": "How uniform is attention before training, against the closed form?",
     "circuits": "What do the heads look for (QK) and write (OV), and how do they compose?",
     "logit-lens": "At which block does the prediction form?",
+    "residual-ablation": "What does each contribution to the residual stream do to the loss?",
 }
 
 
