@@ -15,6 +15,9 @@ from .norms import make_norm
 class PreNormBlock(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)). Source: Radford et al. (2019), section 2.3."""
 
+    # TransformerLens' logit lens asks each block whether what it returns is the stream itself.
+    hook_out_is_single_residual_stream = True
+
     def __init__(self, config: HookedTransformerConfig, layer: int) -> None:
         super().__init__()
         self.n_heads = config.n_heads
