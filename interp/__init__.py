@@ -29,8 +29,12 @@ from .interventions import mean as mean
 from .interventions import patch as patch
 from .interventions import resample as resample
 from .interventions import zero as zero
+from .lenses import logit_lens as logit_lens
 from .protocol import HookedModel as HookedModel
 from .sites import Cell as Cell
 from .sites import Site as Site
 from .sites import site as site
 from .sites import sites as sites
+from .statistics import over_prompts as over_prompts
+from .weights import composition_scores as composition_scores
+from .weights import copying_scores as copying_scores

@@ -175,3 +175,21 @@ def test_embeddings_of_unit_variance_give_a_loss_far_above_ln_V():
     assert abs(float(losses.mean()) - expected_loss(50257, 64.0, own)) < 4 * error
     # Outside its range the closed form for small variance says something else.
     assert 2 * math.log(50257) < 64
+
+
+def test_uniform_causal_attention_has_the_spectrum_and_the_decay_of_theory():
+    # Queries of zero make every row uniform: a lower triangle with diagonal 1/i, whose eigenvalues are its diagonal.
+    model = HookedTransformer(one_head(d_vocab=23, n_ctx=16, device="cpu", dtype=torch.float64, seed=0))
+    model.blocks[0].attn.W_Q.data.zero_()
+    tokens = torch.randint(23, (1, 16), generator=torch.Generator().manual_seed(0))
+    pattern = model.run_with_cache(tokens)[1]["blocks.0.attn.hook_pattern"][0, 0]
+    eigenvalues = torch.linalg.eigvals(pattern).real.sort(descending=True).values
+    torch.testing.assert_close(eigenvalues, 1 / torch.arange(1, 17, dtype=torch.float64), atol=1e-6, rtol=0)
+    # All tokens go to the first: by 1/2 a layer without the skip, by (1 + 1/2) / (1 + 1) = 3/4 with it.
+    skip = torch.eye(16, dtype=torch.float64)
+    for layer, rate, tolerance in ((pattern, 0.5, 1e-3), (skip + pattern, 0.75, 0.01)):
+        x, ratios = normal(16, 5), []
+        for _ in range(40):
+            x = layer @ x
+            ratios.append(float((x - x.mean(dim=0)).norm() / x.norm()))
+        assert ratios[-1] / ratios[-2] == pytest.approx(rate, abs=tolerance)

@@ -15,6 +15,7 @@ from interp.residual_ablation import (
     skip_removed,
     streams,
 )
+from models.masks import AttentionContext
 
 from ..conftest import order_one_model, random_tokens
 
@@ -193,3 +194,18 @@ def test_one_prompt_has_no_mean_to_be_replaced_by(kind):
     with pytest.raises(TokensError, match=f"{kind} ablation needs at least two prompts"):
         replacement(torch.ones(1, 2, 3), kind)
     assert float(replacement(torch.ones(1, 2, 3), "zero").sum()) == 0
+
+
+@pytest.mark.parametrize("branch", range(4))
+def test_the_gradient_goes_through_the_skip_unchanged_and_through_the_branch_besides(branch):
+    # grad(before) = grad(after) + what the branch's own Jacobian makes of grad(after): the 1 of 1 + eps is exact.
+    model, tokens = order_one_model(), random_tokens()
+    part = branches(model)[branch]
+    block = model.blocks[part.layer]
+    _, cache = model.run_with_cache(tokens, incl_bwd=True, return_type="loss", names_filter=[part.reads, part.after])
+    before = cache[part.reads].clone().requires_grad_()
+    read = block.read(block.ln1 if part.label.endswith("attn") else block.ln2, before)
+    written = block.attn(read, read, read, AttentionContext(n_queries=7)) if branch % 2 == 0 else block.mlp(read)
+    (through,) = torch.autograd.grad(written, before, cache[f"{part.after}_grad"])
+    torch.testing.assert_close(cache[f"{part.reads}_grad"], cache[f"{part.after}_grad"] + through)
+    assert not torch.allclose(through, torch.zeros_like(through))

@@ -154,3 +154,15 @@ def test_the_key_bias_has_no_gradient():
     model(tokens, return_type="loss").backward()
     assert float(model.blocks[1].attn.b_K.grad.abs().max()) < 1e-14
     assert float(model.blocks[1].attn.b_Q.grad.abs().max()) > 1e-6
+
+
+def test_a_heads_result_is_its_pattern_times_its_circuit_and_the_results_add_up():
+    model, tokens = order_one_model(use_attn_result=True), random_tokens()
+    attention = model.blocks[1].attn
+    terms = bias_terms(*(getattr(attention, name).detach() for name in ("W_Q", "W_K", "W_O", "b_Q", "b_K", "b_V")))
+    _, cache = model.run_with_cache(tokens)
+    x = cache["blocks.1.ln1.hook_normalized"] * model.blocks[1].ln1.w + model.blocks[1].ln1.b
+    moved = torch.einsum("bhij,bjd,hde,hef->bihf", cache["blocks.1.attn.hook_pattern"], x, attention.W_V, attention.W_O)
+    results = cache["blocks.1.attn.hook_result"]
+    torch.testing.assert_close((moved + terms.written).detach(), results)
+    torch.testing.assert_close((results.sum(dim=2) + attention.b_O).detach(), cache["blocks.1.hook_attn_out"])
