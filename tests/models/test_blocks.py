@@ -152,3 +152,21 @@ def test_the_gradient_at_the_stream_is_the_gradient_after_it_plus_the_branchs():
     ):
         (model(tokens) - model.b_U).logsumexp(-1).sum().backward()
     assert_close(gradients["pre"], at_mid + of_branch)
+
+
+@pytest.mark.parametrize("switch", ["use_hook_mlp_in", "use_attn_in", "use_split_qkv_input"])
+def test_editing_what_a_layer_reads_in_place_leaves_the_stream(switch):
+    name, written, stream = {
+        "use_hook_mlp_in": ("hook_mlp_in", "hook_mlp_out", "hook_resid_mid"),
+        "use_attn_in": ("hook_attn_in", "hook_attn_out", "hook_resid_pre"),
+        "use_split_qkv_input": ("hook_v_input", "hook_attn_out", "hook_resid_pre"),
+    }[switch]
+    model, tokens = order_one_model(**{switch: True}), random_tokens()
+    after = "hook_resid_post" if stream == "hook_resid_mid" else "hook_resid_mid"
+    with torch.no_grad():
+        _, plain = model.run_with_cache(tokens)
+        with model.hooks(fwd_hooks=[(f"blocks.0.{name}", lambda read, hook: read.mul_(torch.arange(12)))]):
+            _, edited = model.run_with_cache(tokens)
+    assert (edited[f"blocks.0.{written}"] - plain[f"blocks.0.{written}"]).abs().max() > 1e-3
+    assert torch.equal(edited[f"blocks.0.{stream}"], plain[f"blocks.0.{stream}"])
+    assert_close(edited[f"blocks.0.{after}"], edited[f"blocks.0.{stream}"] + edited[f"blocks.0.{written}"])
