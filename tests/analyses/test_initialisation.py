@@ -40,6 +40,8 @@ def test_the_loss_is_ln_V_only_for_small_embeddings(of_the_textbook):
     assert list(losses.closed_form_is_valid) == [True, True, True, False]
     # The reference measures 41.7 on its own draws; the interval is of five draws of ours.
     assert losses.low_nats[1.0] < 41.7 < losses.high_nats[1.0]
+    # Well inside the range the exact law and the closed form are the same, up to the sample's own variance.
+    assert losses.general_nats[0.02] == pytest.approx(losses.closed_form_nats[0.02], abs=1e-3)
     assert losses.general_nats[1.0] == pytest.approx(losses.loss_nats[1.0], rel=0.03)
     assert "outside the closed form's range" in of_the_textbook.verdict
 
