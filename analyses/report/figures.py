@@ -30,7 +30,7 @@ _TEMPLATE = go.layout.Template(
     },
     data={
         "heatmap": [go.Heatmap(colorbar=_BAR, hoverongaps=False)],
-        "bar": [go.Bar(marker_colorbar=_BAR)],
+        "bar": [go.Bar(marker_colorbar=_BAR, error_y_color="#8a8f98")],
         "scatter": [go.Scatter(marker_colorbar=_BAR)],
     },
 )

@@ -6,6 +6,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
+from analyses.catalogue import ANALYSES
 from models.loading import folder
 from tests.conftest import order_one_model
 
@@ -25,3 +26,10 @@ def model_folder(tmp_path_factory):
     folder.save(model, place)
     (place / "sample.txt").write_text(" ".join(PLAIN * 12), encoding="utf-8")
     return place
+
+
+@pytest.fixture
+def one_analysis(monkeypatch):
+    """Only the logit lens is in the catalogue: what a test needs that asks nothing of the analyses themselves."""
+    for name in set(ANALYSES) - {"logit-lens"}:
+        monkeypatch.delitem(ANALYSES, name)

@@ -132,7 +132,7 @@ def test_a_cell_without_value_is_hatched_and_not_drawn(browser):
         "return getComputedStyle(document.querySelector('#odd .plot.gapped .bglayer .bg')).fill"
     )
     assert "#hatch" in fill
-    assert browser.execute_script("return document.querySelectorAll('.plot.gapped').length") == 1
+    assert browser.execute_script("return document.querySelectorAll('#odd .plot.gapped').length") == 1
 
 
 @pytest.mark.parametrize("width", [400, 1280])

@@ -40,7 +40,7 @@ class FakeOptions:
 
 
 @pytest.fixture
-def fake(monkeypatch):
+def fake(monkeypatch, one_analysis):
     """An analysis that answers with its options, or does what the test puts into `fake.act`."""
     module = ModuleType("analyses.fake", "A fake.")
     module.Options, module.act, module.number = FakeOptions, lambda: None, 1.5
@@ -84,7 +84,7 @@ def test_a_reader_who_leaves_ends_the_program_quietly():
     assert done.stderr == ""
 
 
-def test_a_report_is_written_and_says_where(model_folder, tmp_path):
+def test_a_report_is_written_and_says_where(model_folder, tmp_path, one_analysis):
     result = ran("report", model_folder, "--out", tmp_path / "new")
     assert result.exit_code == exit_codes.OK, result.output
     assert result.stdout.rstrip().endswith(str(tmp_path / "new" / "report.html"))

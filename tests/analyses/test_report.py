@@ -169,7 +169,7 @@ def test_an_analysis_that_fails_leaves_its_reason_and_the_others_stand():
     assert any("ValueError: <no> heads" in text for text in page_of(panel(fake()), failed).text)
 
 
-def test_a_pair_is_compared_from_the_first_token_that_differs(model_folder):
+def test_a_pair_is_compared_from_the_first_token_that_differs(model_folder, one_analysis):
     source = resolved(str(model_folder))
     model = source.load()
     report = build(model, source, pair(model, "one two three four", "one two five four"), paired=True)
