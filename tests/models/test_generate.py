@@ -88,6 +88,8 @@ def test_padding_on_the_right_is_refused():
         with pytest.raises(InputError, match="pad on the left, not on the right"):
             model.generate(input, padding_side=side)
     model.generate(padded[:1], 2)
+    # Every row ends with the token that pads: nothing was padded, these are prompts of one special token.
+    model.generate(torch.full((2, 1), model.tokenizer.pad_token_id), 2)
     model.generate(texts[:1], 2, padding_side="right")
 
 
@@ -113,16 +115,19 @@ def test_text_comes_back_as_text_and_tokens_as_tokens():
 
 
 def test_a_finished_row_is_filled_and_generation_ends_with_the_last():
-    model, tokens = varied_model(), random_tokens(length=3)
+    model, tokens = varied_model(), random_tokens(batch=2, length=3, seed=4)
     free = step_by_step(model, tokens, 12)
-    first, second = int(free[0, 6]), int(free[1, 5])
-    ended = model.generate(tokens, 12, eos_token_id=[first, second], do_sample=False)
-    stops = [next(i for i in range(3, 15) if int(row[i]) in (first, second) or i == 14) for row in free]
-    assert ended.shape[1] == max(stops) + 1
+    filler, end = 11, 9
+    stops = [next(i for i in range(3, 15) if int(row[i]) in (filler, end)) for row in free]
+    # One row ends well before the other, and both go on differently when nothing stops them.
+    early, late = sorted(stops)
+    assert early < late < 13
+    assert (free[stops.index(early), early + 1 : late + 1] != filler).any()
+    ended = model.generate(tokens, 12, eos_token_id=[filler, end], do_sample=False)
+    assert ended.shape[1] == late + 1
     for row, expected, stop in zip(ended, free, stops, strict=True):
         assert torch.equal(row[: stop + 1], expected[: stop + 1])
-        assert (row[stop + 1 :] == first).all()
-    assert min(stops) < max(stops)
+        assert (row[stop + 1 :] == filler).all()
     assert torch.equal(model.generate(tokens, 12, stop_at_eos=False, do_sample=False), free)
 
 

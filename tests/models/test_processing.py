@@ -168,16 +168,17 @@ def test_processing_twice_changes_nothing_more():
         assert_close(value, once[name])
 
 
-def test_sixteen_bit_weights_are_rounded_once():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bit_weights_are_rounded_once(dtype):
     model = order_one_model(dtype=torch.float32)
-    half = order_one_model(dtype=torch.float32).to(torch.bfloat16)
+    half = order_one_model(dtype=torch.float32).to(dtype)
     # The same rounded weights, processed in float32 and then rounded: not one bit may differ.
     model.load_state_dict(half.state_dict())
     model.process_weights_()
     half.process_weights_()
-    assert half.cfg.dtype == torch.bfloat16
+    assert half.cfg.dtype == dtype
     for name, value in half.state_dict().items():
-        assert torch.equal(value, model.state_dict()[name].to(torch.bfloat16))
+        assert torch.equal(value, model.state_dict()[name].to(dtype))
     folded = order_one_model(dtype=torch.float16).fold_layer_norm(order_one_model(dtype=torch.float16).state_dict())
     assert {value.dtype for value in folded.values()} == {torch.float16}
 
@@ -249,10 +250,10 @@ def test_a_rebuilt_model_keeps_its_switches_mode_and_frozen_parameters():
     model = order_one_model(n_key_value_heads=2)
     model.set_use_attn_result(True)
     model.set_ungroup_grouped_query_attention(True)
-    model.train().embed.W_E.requires_grad_(False)
+    # Freshly built modules would be in training mode.
+    model.eval().embed.W_E.requires_grad_(False)
     model.process_weights_()
-    assert model.training
-    assert model.blocks[1].ln1.training
+    assert not any(module.training for module in model.modules())
     assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == ["embed.W_E"]
     _, cache = model.run_with_cache(random_tokens())
     assert cache["blocks.0.attn.hook_result"].shape == (3, 7, 4, 12)
@@ -271,6 +272,15 @@ def test_weights_of_another_model_are_loaded_and_processed():
         order_one_model().load_and_process_state_dict(state)
     with pytest.raises(CheckpointError, match=r"no blocks\.1\.attn\.W_O"):
         order_one_model().center_writing_weights(state)
+
+
+def test_weights_are_processed_in_the_precision_of_the_model():
+    single = {name: value.float() for name, value in order_one_model(seed=1).state_dict().items()}
+    from_single, from_double = order_one_model(), order_one_model()
+    from_single.load_and_process_state_dict(single)
+    from_double.load_and_process_state_dict({name: value.double() for name, value in single.items()})
+    for name, value in from_single.state_dict().items():
+        assert torch.equal(value, from_double.state_dict()[name])
 
 
 def test_weights_that_no_longer_fit_their_dtype_are_refused():
