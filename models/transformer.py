@@ -204,7 +204,7 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
     ) -> AttentionContext:
         batch, n_queries = shape
         device = self.W_E.device
-        n_past = 0 if past is None else past[0].past_keys.shape[1]
+        n_past = 0 if past is None else self._checked_past(past, batch)
         if n_past + n_queries > self.cfg.n_ctx:
             raise InputError(f"{n_past + n_queries} positions are more than the model's context of {self.cfg.n_ctx}")
         if mask is not None and tuple(mask.shape) != (batch, n_queries):
@@ -216,6 +216,16 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         if padding is not None and bool(padding.all()):
             padding = None
         return AttentionContext(n_queries, n_past, padding, device)
+
+    def _checked_past(self, past: TransformerLensKeyValueCache, batch: int) -> int:
+        if self.cfg.attention_dir == "bidirectional":
+            raise InputError("with bidirectional attention earlier keys and values change with every token: no cache")
+        given = (past[0].past_keys.shape[0], *past[0].past_keys.shape[2:])
+        heads = self.cfg.n_heads if self.cfg.ungroup_grouped_query_attention else self.cfg.n_kv_heads
+        expected = (batch, heads, self.cfg.d_head)
+        if given != expected:
+            raise InputError(f"past_kv_cache holds [batch, head, d_head] = {list(given)}, not {list(expected)}")
+        return past[0].past_keys.shape[1]
 
     def _embedded(
         self, tokens: Int[Tensor, "batch pos"], context: AttentionContext

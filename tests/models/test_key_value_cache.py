@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 from transformer_lens import TransformerLensKeyValueCache
 
+from models.errors import InputError
 from tests.conftest import order_one_model, random_tokens
 from tests.models.test_generate import VARIANTS
 
@@ -56,3 +57,18 @@ def test_a_frozen_cache_serves_many_continuations():
     past.unfreeze()
     model(tokens[:, 4:], past_kv_cache=past)
     assert past[1].past_keys.shape[1] == 7
+
+
+def test_a_cache_that_does_not_fit_is_refused():
+    tokens = random_tokens()
+    for changes, complaint in [
+        ({"attention_dir": "bidirectional"}, "no cache"),
+        ({"n_key_value_heads": 2, "ungroup_grouped_query_attention": True}, r"\[3, 2, 6\], not \[3, 4, 6\]"),
+    ]:
+        model = order_one_model(**changes)
+        with pytest.raises(InputError, match=complaint):
+            model(tokens, past_kv_cache=empty_cache(model, 3))
+    model = order_one_model()
+    with pytest.raises(InputError, match=r"\[2, 4, 6\], not \[3, 4, 6\]"):
+        model(tokens, past_kv_cache=empty_cache(model, 2))
+    assert model(tokens, past_kv_cache=empty_cache(model, 3)).isfinite().all()
