@@ -16,6 +16,9 @@ from .hook_point import HookPoint, as_high_precision
 class _Norm(nn.Module):
     """What all norms share: two hook points around one division. Learned weights are `w` and `b`, or None."""
 
+    w: nn.Parameter | None
+    b: nn.Parameter | None
+
     def __init__(self, length: int, eps: float) -> None:
         super().__init__()
         self.register_parameter("w", None)
@@ -94,7 +97,8 @@ class ScaleNorm(_Norm):
         return x.norm(dim=-1, keepdim=True).clamp(min=self.eps)
 
     def fused(self, x: Float[Tensor, "*batch length"]) -> Float[Tensor, "*batch length"]:
-        return F.normalize(as_high_precision(x), dim=-1, eps=self.eps).to(x.dtype) * self.w
+        normalized = F.normalize(as_high_precision(x), dim=-1, eps=self.eps).to(x.dtype)
+        return normalized if self.w is None else normalized * self.w
 
 
 class NoNorm(nn.Module):
