@@ -2,6 +2,9 @@
 
 from typing import Any
 
+_A_HEAD_OF_A_KIND = 0.3
+"""A mean attention below this is not called by the name of what it looks at."""
+
 
 def card_text(facts: dict[str, Any]) -> str:
     """The card as Markdown."""
@@ -85,7 +88,8 @@ def _heads(facts: dict[str, Any]) -> str:
     return (
         "## Heads\n\n"
         "Mean attention to the token before, on held-out text; and, on repeated random tokens, to what followed the "
-        "same token the first time (prefix matching, which defines an induction head: Olsson et al., 2022).\n\n"
+        "same token the first time (prefix matching, which defines an induction head: Olsson et al., 2022). "
+        f"{_verdict('previous-token', heads['previous_token'])} {_verdict('induction', heads['prefix_matching'])}\n\n"
         "| layer.head | previous token | prefix matching |\n|---|---|---|\n" + "\n".join(rows)
     )
 
@@ -104,7 +108,7 @@ def _curve(facts: dict[str, Any]) -> str:
     ]
     return (
         "## Loss curve\n\nNats for each token: training, the mean since the row before; held-out, the same sample of "
-        "windows each time (so the rows differ by less than their errors).\n\n"
+        "windows each time (so a difference between rows is known better than the rows).\n\n"
         "| step | training | held-out |\n|---|---|---|\n" + "\n".join(rows)
     )
 
@@ -119,6 +123,15 @@ def _limits(facts: dict[str, Any]) -> str:
         "written by the authors of the training files and often resemble them, so its loss on other people's code "
         "is higher. It read its training text several times, and its loss there is lower than on held-out text."
     )
+
+
+def _verdict(kind: str, scores: list[list[float]]) -> str:
+    highest, layer, head = max(
+        (score, layer, head) for layer, row in enumerate(scores) for head, score in enumerate(row)
+    )
+    if highest < _A_HEAD_OF_A_KIND:
+        return f"There is no {kind} head in this model: the highest score is {highest:.2f}."
+    return f"The clearest {kind} head is {layer}.{head}, with {highest:.2f}."
 
 
 def _measured(estimate: dict[str, float]) -> str:

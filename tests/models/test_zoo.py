@@ -10,10 +10,12 @@ from tokenizers import Tokenizer
 
 from models import HookedTransformer
 from models.batches import HeldOutWindows
+from models.card_text import card_text
 from models.corpus import Document, standard_library
 from models.evaluation import held_out_loss
 from models.head_scores import copy_losses, prefix_matching_scores, repeated_random_tokens
 from models.loading.resolve import ZOO, bundled_names
+from models.recipes import RECIPES
 
 NAMES = bundled_names()
 
@@ -72,6 +74,14 @@ def test_the_tokenizer_is_lossless_and_the_model_begins_with_its_special_token(b
         assert tokens[0, 0] == model.tokenizer.bos_token_id
         assert model.to_string(tokens[0, 1:]) == piece
     assert "".join(model.to_str_tokens(text[:200], prepend_bos=False)) == text[:200]
+
+
+def test_the_model_is_the_one_of_its_recipe_and_the_card_is_made_of_its_numbers(bundled):
+    model, folder, card = bundled
+    assert card["recipe"] == json.loads(json.dumps(RECIPES[card["name"]].to_dict()))
+    assert card["curve"][-1]["step"] == card["recipe"]["steps"]
+    assert card["n_parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert (folder / "card.md").read_text(encoding="utf-8") == card_text(card)
 
 
 def test_the_head_scores_and_copy_losses_of_the_card_can_be_measured_again(bundled):
