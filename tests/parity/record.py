@@ -5,9 +5,11 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from .configurations import CONFIGURATIONS
 from .observations import Side, observe
-from .storage import RECORDED, write
+from .storage import RECORDED, SAVED_BY_THEM, write
 
 
 def original() -> Side:
@@ -30,6 +32,8 @@ def record(folder: Path) -> None:
     side = original()
     for configuration in CONFIGURATIONS:
         write(observe(side, configuration), folder / f"{configuration.name}.npz")
+        if configuration.name in SAVED_BY_THEM:
+            torch.save(side.build(configuration).state_dict(), folder / f"{configuration.name}.pt")
     print(f"{len(CONFIGURATIONS)} configurations recorded")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from .observations import Observations
 
 RECORDED = Path(__file__).parent / "recorded"
+SAVED_BY_THEM = ("layer_norm", "llama")
+"""Configurations whose state dict TransformerLens saves too, with the buffers that it leaves among the weights."""
 
 
 def write(seen: Observations, path: Path) -> None:
