@@ -176,7 +176,9 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
     ) -> tuple[Int[Tensor, "batch pos"], Tensor | None]:
         mask: Tensor | None
         if not isinstance(input, Tensor):
-            tokens, mask = (x.to(self.W_E.device) for x in self.tokens_and_mask(input, prepend_bos, padding_side))
+            # Not cut: a text longer than the context is refused below, like tokens are.
+            tokens, mask = self.tokens_and_mask(input, prepend_bos, padding_side, truncate=False)
+            tokens, mask = tokens.to(self.W_E.device), mask.to(self.W_E.device)
         else:
             tokens = self._checked_tokens(input[None] if input.ndim == 1 else input)
             side = padding_side or getattr(self.tokenizer, "padding_side", None)

@@ -15,6 +15,7 @@ from ..model_source import ModelSource
 from ..prompts import prompts
 from ..rendering import as_dict, as_json, as_text, require_finite, save
 from .arguments import model_argument, output_options, require_one_input, text_options
+from .loaded import loaded
 from .options import click_options
 from .progress import doing, note
 
@@ -41,8 +42,7 @@ def command(name: str) -> click.Command:
             options = module.Options(**chosen)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        with doing(f"loading {source.name}"):
-            model = source.load()
+        model = loaded(source)
         given = prompts(model, source, texts, ids)
         note(f"{source.name} on {given.origin}")
         with doing(name), torch.no_grad():

@@ -18,6 +18,7 @@ from ..model_source import ModelSource
 from ..prompts import prompts
 from ..rendering import as_json, number, trimmed, written
 from .arguments import model_argument, output_options, require_one_input, text_options
+from .loaded import loaded
 from .progress import doing, note
 
 _PROMPTS, _POSITIONS = 2, 16
@@ -40,8 +41,7 @@ def command(
     The exit code is 4 if one of them fails.
     """
     require_one_input(texts, ids)
-    with doing(f"loading {source.name}"):
-        model = source.load().double()
+    model = loaded(source).double()
     given = prompts(model, source, texts, ids)
     tokens = given.tokens[:_PROMPTS, :_POSITIONS]
     note(f"{source.name} in float64 on {tokens.shape[0]} × {tokens.shape[1]} tokens of {given.origin}")

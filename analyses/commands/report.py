@@ -10,6 +10,7 @@ from ..prompts import prompts
 from ..rendering import as_json, written
 from ..report import as_dict, build, html
 from .arguments import model_argument, output_options, require_one_input, text_options
+from .loaded import loaded
 from .progress import doing, note
 
 
@@ -32,8 +33,7 @@ def command(
 ) -> None:
     """One self-contained HTML file in which a model is taken apart: report.html, here or in --out."""
     require_one_input(texts, ids, pair)
-    with doing(f"loading {source.name}"):
-        model = source.load()
+    model = loaded(source)
     given = prompt_pair(model, *pair) if pair else prompts(model, source, texts, ids)
     note(f"{source.name} on {given.origin}")
     with doing("taking the model apart"):

@@ -6,7 +6,7 @@ from tokenizers.processors import TemplateProcessing
 from torch.testing import assert_close
 
 from models import HookedTransformer
-from models.errors import TokenizerError
+from models.errors import InputError, TokenizerError
 from tests.conftest import order_one, small_config
 from tests.models.word_tokenizer import WORDS, word_tokenizer
 
@@ -63,6 +63,13 @@ def test_text_longer_than_the_context_is_cut_unless_told_otherwise():
     model, long = with_words(), " ".join(["the"] * 20)
     assert model.to_tokens(long).shape == (1, model.cfg.n_ctx)
     assert model.to_tokens(long, truncate=False).shape == (1, 21)
+
+
+def test_a_run_does_not_cut_its_text():
+    model = with_words()
+    with pytest.raises(InputError, match=f"21 positions are more than the model's context of {model.cfg.n_ctx}"):
+        model(" ".join(["the"] * 20))
+    assert model(" ".join(["the"] * (model.cfg.n_ctx - 1))).shape[1] == model.cfg.n_ctx
 
 
 def test_tokens_become_text_again():
