@@ -16,7 +16,15 @@ _CELL = 7
 """Characters that a cell of a heat map has room for."""
 _SUBPLOT_TITLE = 36
 """Pixels that a title above a part of the figure needs."""
-_AXIS = {"automargin": True, "showline": False, "zeroline": False, "ticks": "", "title": {"standoff": 12}}
+_AXIS = {
+    "automargin": True,
+    "showline": False,
+    "zeroline": False,
+    "ticks": "",
+    "title": {"standoff": 12},
+    # On a logarithmic axis 20 stands as "20", not as "2".
+    "minorloglabels": "complete",
+}
 _BAR = {"outlinewidth": 0, "thickness": 12}
 _TEMPLATE = go.layout.Template(
     layout={
