@@ -100,7 +100,7 @@ def edited(
         _acting.set(outside)
     silent = [name for name, times in block.fired.items() if not times]
     if must_fire and silent:
-        others = f", nor did {len(silent) - 1} others" if silent[1:] else ""
+        others = f", nor did {len(silent) - 1} other{'s' if silent[2:] else ''}" if silent[1:] else ""
         raise HookNeverFiredError(
             f"the edit at {silent[0]} did not fire{others}: no forward pass reached it inside the block, in this thread"
         )

@@ -114,7 +114,10 @@ def test_04_an_edit_that_never_fires_is_an_error() -> None:
     late = "blocks.1.hook_resid_post"
     with pytest.raises(HookNeverFiredError, match=f"{late} did not"), edited(model, {Z: zero(), late: zero()}):
         model(tokens, stop_at_layer=1)
-    with pytest.raises(HookNeverFiredError, match="nor did 1 others"), edited(model, {Z: zero(), late: zero()}):
+    with pytest.raises(HookNeverFiredError, match="nor did 1 other:"), edited(model, {Z: zero(), late: zero()}):
+        pass
+    three = {Z: zero(), late: zero(), "blocks.0.hook_resid_pre": zero()}
+    with pytest.raises(HookNeverFiredError, match="nor did 2 others:"), edited(model, three):
         pass
     with edited(model, {Z: zero(), late: zero()}, must_fire=False):
         model(tokens, stop_at_layer=1)
