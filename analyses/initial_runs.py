@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp.errors import NonFiniteError
 from interp.initialisation import expected_loss, second_order_divergence, uniform_divergence
+from interp.invariants.reading import visible as visible_by_config
 from models import HookedTransformer, initialise
 from models.initialisation import Scheme
 
@@ -30,7 +32,8 @@ class AttentionAtRandom:
         score_std: root of the mean variance of the scores over the keys of the last row.
         row_sum_error: the largest |sum of a row - 1|.
         lowest: the smallest entry of any pattern; negative would be wrong.
-        masked: the largest entry where a query may not look; anything but zero would be wrong.
+        masked: the largest |entry| where by the configuration a query may not look; anything but zero would be wrong.
+        n_masked: how many such entries the patterns of all layers and heads have together, for one prompt.
     """
 
     rows: pd.DataFrame
@@ -39,6 +42,7 @@ class AttentionAtRandom:
     row_sum_error: float
     lowest: float
     masked: float
+    n_masked: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
     """What the patterns of all layers are on these tokens.
 
     Raises:
-        ValueError: a pattern that is not finite.
+        NonFiniteError: a pattern that is not finite, or a score that is not where the configuration shows the key.
     """
     names = {kind: [f"blocks.{layer}.{kind}" for layer in range(model.cfg.n_layers)] for kind in _WANTED}
     wanted = [name for kind in names.values() for name in kind]
@@ -86,8 +90,11 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
         block: Any = model.blocks[layer]
         stream, scores, pattern = (cache[names[kind][layer]] for kind in _WANTED)
         if not pattern.isfinite().all():
-            raise ValueError(f"the pattern of layer {layer} is not finite: there is nothing to compare with theory")
-        visible = scores[:1, :1].isfinite()
+            raise NonFiniteError(f"the pattern of layer {layer} is not finite: there is nothing to compare with theory")
+        # From the configuration and not from the scores, in which a mask that leaks would show itself as right.
+        visible = visible_by_config(model, layer, pattern.shape[-1]).to(pattern.device)[None, None]
+        if not scores.masked_fill(~visible, 0).isfinite().all():
+            raise NonFiniteError(f"layer {layer} hides keys that its configuration shows: no prompt may be padded")
         predicted = second_order_divergence(
             block.read(block.ln1, stream),
             visible[0],
@@ -95,9 +102,11 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
             _root_mean_square(block.attn.W_K),
             gain=model.cfg.d_head / block.attn.attn_scale**2,
         )
-        frames.append(_row_frame(layer, uniform_divergence(pattern, visible), predicted, visible[0, 0].sum(dim=-1)))
+        frames.append(
+            _row_frame(layer, uniform_divergence(pattern.double(), visible), predicted, visible[0, 0].sum(dim=-1))
+        )
         checks.append(_checks(scores, pattern, visible))
-    excess, variance, row_sum, lowest, masked = zip(*checks, strict=True)
+    excess, variance, row_sum, lowest, masked, n_masked = zip(*checks, strict=True)
     return AttentionAtRandom(
         pd.concat(frames, ignore_index=True),
         largest_excess=max(excess),
@@ -105,6 +114,7 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
         row_sum_error=max(row_sum),
         lowest=min(lowest),
         masked=max(masked),
+        n_masked=sum(n_masked),
     )
 
 
@@ -149,14 +159,15 @@ def _checks(
     scores: Float[Tensor, "batch head query key"],
     pattern: Float[Tensor, "batch head query key"],
     visible: Bool[Tensor, "1 1 query key"],
-) -> tuple[float, float, float, float, float]:
+) -> tuple[float, float, float, float, float, int]:
     uniform = visible / visible.sum(dim=-1, keepdim=True)
     excess = (pattern - uniform).masked_fill(~visible, 0).abs().max()
     last = scores[..., -1, :][..., visible[0, 0, -1]]
     masked = pattern.masked_fill(visible, 0).abs().max()
     row_sum_error = (pattern.double().sum(dim=-1) - 1).abs().max()
     variance = last.double().var(dim=-1, correction=0).mean()
-    return float(excess), float(variance), float(row_sum_error), float(pattern.min()), float(masked)
+    n_masked = pattern.shape[1] * int((~visible).sum())
+    return float(excess), float(variance), float(row_sum_error), float(pattern.min()), float(masked), n_masked
 
 
 def _root_mean_square(weight: Tensor) -> float:

@@ -183,6 +183,7 @@ def _exact_claims(drawn: Mapping[str, Sequence[AttentionAtRandom]]) -> pd.DataFr
             "largest_error_of_a_row_sum": [max(run.row_sum_error for run in runs) for runs in drawn.values()],
             "smallest_entry": [min(run.lowest for run in runs) for runs in drawn.values()],
             "largest_masked_entry": [max(run.masked for run in runs) for runs in drawn.values()],
+            "masked_entries_of_a_prompt": [runs[0].n_masked for runs in drawn.values()],
         }
     )
 
@@ -194,6 +195,7 @@ def _numbers(
         "largest_error_of_a_row_sum": float(exact["largest_error_of_a_row_sum"].max()),
         "smallest_entry": float(exact["smallest_entry"].min()),
         "largest_masked_entry": float(exact["largest_masked_entry"].max()),
+        "masked_entries_of_a_prompt": int(exact["masked_entries_of_a_prompt"].max()),
         "score_std_up_to_which_the_formula_is_within_10_percent": limit,
         "entropy_gap_of_the_model_as_given_share_of_ln_n": as_given,
     }
@@ -209,11 +211,16 @@ def _numbers(
 
 
 def _about_rows(exact: pd.DataFrame) -> str:
-    error, lowest, masked = (
-        float(exact[column].agg(how)) for column, how in zip(exact.columns[1:], ("max", "min", "max"), strict=True)
-    )
+    hows = {"largest_error_of_a_row_sum": "max", "smallest_entry": "min", "largest_masked_entry": "max"}
+    error, lowest, masked = (float(exact[column].agg(how)) for column, how in hows.items())
+    n_masked = int(exact["masked_entries_of_a_prompt"].max())
     negative = "no entry is negative" if lowest >= 0 else f"there are NEGATIVE entries down to {lowest:.1e}"
-    zeros = "every masked entry is exactly 0" if masked == 0 else f"masked entries are NOT zero but up to {masked:.1e}"
+    if not n_masked:
+        zeros = "no entry is masked, by the configuration, so that there is no zero to check"
+    elif masked == 0:
+        zeros = f"every masked entry is exactly 0 ({n_masked} of each prompt, by the configuration)"
+    else:
+        zeros = f"masked entries are NOT zero but up to {masked:.1e}"
     return f"Every row sums to 1 to within {error:.0e}, {negative}, and {zeros}."
 
 

@@ -6,7 +6,9 @@ import torch
 from analyses import initial_runs
 from analyses.initial_runs import attention_at_random
 from analyses.initialisation import Options, run
+from interp.errors import NonFiniteError
 from models import HookedTransformer
+from models.masks import AttentionContext, Visibility
 from models.one_head import one_head
 
 from ..conftest import order_one_model, random_tokens
@@ -62,6 +64,41 @@ def test_a_pattern_that_breaks_the_claims_is_told(monkeypatch):
     assert "NOT zero but up to 1.0e-02" in result.verdict
     assert result.numbers["smallest_entry"] == pytest.approx(-0.01)
     assert result.numbers["largest_error_of_a_row_sum"] == pytest.approx(0.07)
+
+
+WINDOW = {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_masked"),
+    # A query of seven sees 1 to 7 keys, so 21 are masked; in a window of three 10 more, or 20 of both sides alone.
+    [({}, 8 * 21), (WINDOW, 4 * 21 + 4 * 31), ({"attention_dir": "bidirectional", **WINDOW}, 4 * 20)],
+)
+def test_a_mask_that_leaks_is_told_and_a_sound_one_is_not(monkeypatch, changes, n_masked):
+    model, tokens = order_one_model(**changes), random_tokens()
+    sound = run(model, tokens, Options(seeds=2))
+    assert sound.numbers["masked_entries_of_a_prompt"] == n_masked
+    assert sound.numbers["largest_masked_entry"] == 0
+    assert f"every masked entry is exactly 0 ({n_masked} of each prompt" in sound.verdict
+    monkeypatch.setattr(Visibility, "allowed", lambda self, q, k: torch.ones(len(q), len(k), dtype=torch.bool))
+    monkeypatch.setattr(AttentionContext, "is_plainly_causal", lambda self, rule: False)
+    leaking = run(model, tokens, Options(seeds=2))
+    assert leaking.numbers["largest_masked_entry"] > 0.1
+    assert "masked entries are NOT zero but up to" in leaking.verdict
+
+
+def test_a_mask_that_hides_too_much_is_refused(monkeypatch):
+    monkeypatch.setattr(Visibility, "allowed", lambda self, q, k: q[:, None] == k)
+    monkeypatch.setattr(AttentionContext, "is_plainly_causal", lambda self, rule: False)
+    with pytest.raises(NonFiniteError, match="layer 0 hides keys that its configuration shows"):
+        attention_at_random(order_one_model(), random_tokens())
+
+
+def test_where_nothing_is_masked_no_zero_is_claimed():
+    result = run(order_one_model(attention_dir="bidirectional"), random_tokens(), Options(seeds=2))
+    assert result.numbers["masked_entries_of_a_prompt"] == 0
+    assert "no entry is masked" in result.verdict
+    assert "exactly 0" not in result.verdict
 
 
 def test_the_model_is_left_as_it_is():
