@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
+from threading import get_ident
 from typing import Any, Literal
 
 import torch
@@ -78,20 +79,35 @@ class HookedModel(HookedRootModule):
     ) -> Iterator["HookedModel"]:
         """Within the block, the hooks are installed: all of them, or none if one name is wrong.
 
+        Temporary forward hooks act in the thread that opened the block: another thread's run is not edited.
+
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
+            HookNeverFiredError: the block ended without an exception, and a forward hook given by name, or all that
+                a predicate selects, never fired in it.
         """
+        chosen, fired = self._chosen(fwd_hooks), set[str]()
+        with self._installed(chosen, self._chosen(bwd_hooks), fired, reset_hooks_end, clear_contexts):
+            yield self
+        if reset_hooks_end:
+            _require_one_of_each(chosen, fired)
+
+    @contextmanager
+    def _installed(
+        self, forward: "_Chosen", backward: "_Chosen", fired: set[str], remove: bool, clear_contexts: bool
+    ) -> Iterator[None]:
+        owner = get_ident() if remove else None
         expanded: list[tuple[Literal["fwd", "bwd"], str, Hook]]
-        expanded = [("fwd", *pair) for pair in self._expanded(fwd_hooks)]
-        expanded += [("bwd", *pair) for pair in self._expanded(bwd_hooks)]
+        expanded = [("fwd", name, _noting(hook, name, fired, owner)) for names, hook in forward for name in names]
+        expanded += [("bwd", name, hook) for names, hook in backward for name in names]
         installed: list[tuple[HookPoint, Any]] = []
         try:
             for dir, name, hook in expanded:
                 point = self.hook_dict[name]
                 installed.append((point, point.add_hook(hook, dir=dir)))
-            yield self
+            yield
         finally:
-            if reset_hooks_end:
+            if remove:
                 # By handle, not by level: a context in another thread keeps its hooks.
                 for point, handle in installed:
                     point.remove_handle(handle)
@@ -110,17 +126,17 @@ class HookedModel(HookedRootModule):
         """The output of one forward pass with the hooks installed.
 
         Raises:
-            HookNeverFiredError: a hook stood at a point that this run did not reach.
+            HookNeverFiredError: a hook given by name, or all that a predicate selects, stood where this run does
+                not reach.
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
-        fired: set[str] = set()
-        counted = [(name, _noting(hook, name, fired)) for name, hook in self._expanded(fwd_hooks)]
-        backward = self._expanded(bwd_hooks)
-        reached: set[str] = set()
-        readers = {self.hook_dict[name]: lambda name, _: reached.add(name) for name, _ in backward}
-        with recording(readers), self.hooks(counted, backward, reset_hooks_end, clear_contexts):
+        forward, backward = self._chosen(fwd_hooks), self._chosen(bwd_hooks)
+        fired, reached = set[str](), set[str]()
+        readers = {self.hook_dict[name]: lambda name, _: reached.add(name) for names, _ in backward for name in names}
+        with recording(readers), self._installed(forward, backward, fired, reset_hooks_end, clear_contexts):
             output = self(*model_args, **model_kwargs)
-        _require_fired({name for name, _ in counted} - fired | {name for name, _ in backward} - reached)
+        _require_one_of_each(forward, fired)
+        _require_one_of_each(backward, reached)
         return output
 
     def run_with_cache(
@@ -221,22 +237,32 @@ class HookedModel(HookedRootModule):
             raise UnknownPointError(name, self.hook_dict)
         self.hook_dict[name].require_on()
 
-    def _expanded(self, hooks: Iterable[tuple[NameOrFilter, Hook]]) -> list[tuple[str, Hook]]:
-        return [(name, hook) for which, hook in hooks for name in self.points(which)]
+    def _chosen(self, hooks: Iterable[tuple[NameOrFilter, Hook]]) -> "_Chosen":
+        return [(self.points(which), hook) for which, hook in hooks]
+
+
+_Chosen = list[tuple[list[str], Hook]]
+"""For each hook, the points that its name or predicate selects."""
+
+
+def _require_one_of_each(chosen: _Chosen, fired: set[str]) -> None:
+    _require_fired({name for names, _ in chosen if not fired & {*names} for name in names})
 
 
 def _require_fired(silent: set[str]) -> None:
     if silent:
-        others = f" (nor did {len(silent) - 1} others)" if len(silent) > 1 else ""
+        others = f" (nor did {len(silent) - 1} more)" if len(silent) > 1 else ""
         raise HookNeverFiredError(
             f"{min(silent)} did not fire{others}: this run does not reach it "
             "(start_at_layer, stop_at_layer or return_type=None leave it out)"
         )
 
 
-def _noting(hook: Hook, name: str, fired: set[str]) -> Hook:
+def _noting(hook: Hook, name: str, fired: set[str], owner: int | None) -> Hook:
     @wraps(hook, updated=())
     def noting(activation: Tensor, hook: Any) -> Any:
+        if owner not in (None, get_ident()):
+            return None
         fired.add(name)
         return inner(activation, hook=hook)
 
@@ -275,6 +301,8 @@ class _Snapshots:
         axes = self._points[name].axes
         if "query" in axes or kept.ndim > 1:
             kept = self._pos_slice.apply(kept, dim=axes.index("query") if "query" in axes else 1)
+            if not kept.numel():
+                raise InputError(f"pos_slice selects no position of {name}, which has {activation.shape[1]}")
         if self._remove_batch_dim:
             if kept.shape[0] != 1:
                 raise InputError(f"remove_batch_dim needs a batch of one; {name} has a batch of {kept.shape[0]}")

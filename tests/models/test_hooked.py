@@ -92,6 +92,7 @@ def test_a_second_bad_name_installs_nothing():
     assert not census(model)
     with model.hooks(fwd_hooks=[(Z, doubled), (PATTERN, doubled)]):
         assert set(census(model)) == {Z, PATTERN}
+        model(random_tokens())
     assert not census(model)
 
 
@@ -232,6 +233,7 @@ def test_contexts_that_end_in_another_order_than_they_began_undo_only_themselves
     first, second = model.hooks(fwd_hooks=[(Z, doubled)]), model.hooks(fwd_hooks=[(PATTERN, doubled)])
     first.__enter__()
     second.__enter__()
+    model(random_tokens())
     first.__exit__(None, None, None)
     assert set(census(model)) == {PATTERN}
     second.__exit__(None, None, None)
@@ -409,3 +411,46 @@ def test_a_forward_pass_in_another_thread_does_not_enter_the_cache():
         _, cache = model.run_with_cache(tokens)
     assert started
     assert all(torch.equal(cache[name], expected[name]) for name in expected)
+
+
+def test_a_block_whose_hook_never_fired_is_an_error():
+    model, tokens = order_one_model(), random_tokens()
+    with pytest.raises(HookNeverFiredError, match=f"{Z} did not fire"), model.hooks(fwd_hooks=[(Z, doubled)]):
+        pass
+    late = "blocks.1.hook_resid_post"
+    with pytest.raises(HookNeverFiredError, match=late), model.hooks(fwd_hooks=[(late, doubled)]):
+        model(tokens, stop_at_layer=1)
+    # A predicate may select points that a shorter run leaves out, as long as one of them fires.
+    with model.hooks(fwd_hooks=[(lambda name: name.endswith("hook_resid_post"), doubled)]):
+        model(tokens, stop_at_layer=1)
+    with pytest.raises(ValueError, match="mine"), model.hooks(fwd_hooks=[(Z, doubled)]):
+        raise ValueError("mine")
+
+
+def test_temporary_hooks_never_edit_the_runs_of_another_thread():
+    model, tokens = order_one_model(), random_tokens()
+    expected, edited_, wrong = model(tokens), [], []
+    stop = threading.Event()
+
+    def edits():
+        while not stop.is_set():
+            edited_.append(model.run_with_hooks(tokens, fwd_hooks=[("hook_embed", doubled)]))
+
+    thread = threading.Thread(target=edits)
+    thread.start()
+    try:
+        while len(edited_) < 20:
+            if not torch.allclose(model(tokens), expected):
+                wrong.append(None)
+    finally:
+        stop.set()
+        thread.join()
+    assert not wrong
+    assert all(not torch.allclose(logits, expected) for logits in edited_)
+
+
+def test_a_position_slice_that_selects_nothing_is_an_error():
+    model, tokens = order_one_model(), random_tokens()
+    with pytest.raises(InputError, match="selects no position of hook_embed"):
+        model.run_with_cache(tokens, names_filter="hook_embed", pos_slice=(8, 9))
+    assert model.run_with_cache(tokens, names_filter="hook_embed", pos_slice=(6, 7))[1]["hook_embed"].shape[1] == 1
