@@ -74,7 +74,8 @@ def edited(
     Raises:
         UnknownPointError, PointOffError: as `site`; before anything is installed.
         EmptyMatchError: there are no edits.
-        CompiledModelError: the model, or a part of it, is under `torch.compile`.
+        CompiledModelError: the model, or a part of it, is under `torch.compile`, which skips a hook added later without
+            a word in some models.
         HookReturnError: an edit returned None after writing into its argument, or another type, shape, dtype, device.
         UnchangedError: an edit returned None and did nothing; or under `must_change`, what it was given.
         NonFiniteError: an edit's result is not finite.
@@ -114,11 +115,13 @@ def _cell(model: HookedModel, place: Place) -> Cell:
 
 
 def _refuse_compiled(model: HookedModel) -> None:
-    # PyTorch does not guard compiled graphs on hooks: one added later would be ignored, one traced would stay.
+    # PyTorch does not guard compiled graphs on a module's hooks by default: in a compiled TransformerLens bridge one
+    # added later is skipped. Points that keep lists of their hooks are guarded, but a model does not say which it has.
     for module in model.modules() if isinstance(model, nn.Module) else ():
         if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
             raise CompiledModelError(
-                f"{type(module).__name__} is under torch.compile, which does not see hooks; edit the uncompiled model"
+                f"{type(module).__name__} is under torch.compile, where a hook may be skipped without a word; edit the "
+                "uncompiled model"
             )
 
 
