@@ -24,6 +24,12 @@ class Options:
     drawn_prompt: int = field(default=0, metadata={"help": "Which prompt is drawn token by token."})
     positions: int = field(default=32, metadata={"help": "How many of its positions are drawn."})
 
+    def __post_init__(self) -> None:
+        if self.drawn_prompt < 0 or self.positions < 1:
+            raise ValueError(
+                f"drawn_prompt={self.drawn_prompt} counts from 0, and positions={self.positions} must be at least 1"
+            )
+
 
 def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options()) -> Result:
     """Logit, rank and log-probability of the next token, and KL(model || lens), by site and position.
@@ -32,7 +38,7 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
         OptionError: a prompt that is not there.
         ValueError: fewer than two positions, or streams that are not finite.
     """
-    if not 0 <= options.drawn_prompt < tokens.shape[0]:
+    if options.drawn_prompt >= tokens.shape[0]:
         raise OptionError(
             f"prompt {options.drawn_prompt} is not there: the batch has {tokens.shape[0]}, counted from 0"
         )

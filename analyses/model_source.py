@@ -28,9 +28,18 @@ class ModelSource:
         return import_module("models.loading.folder").load(self.path).eval()
 
     def sample(self) -> str | None:
-        """The text that belongs to the model, held out when it was trained."""
+        """The text that belongs to the model, held out when it was trained.
+
+        Raises:
+            BadFileError: the file is not UTF-8.
+        """
         file = self.path / "sample.txt"
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        try:
+            return file.read_text(encoding="utf-8") if file.is_file() else None
+        except UnicodeDecodeError as error:
+            raise BadFileError(
+                f"{str(file)!r} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
+            ) from error
 
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights' file; of several files, in the order of their names, one after the other."""

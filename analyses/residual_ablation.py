@@ -1,5 +1,6 @@
 """Ablation of the residual contributions, in the four senses the words can have."""
 
+import math
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -27,6 +28,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.prompts < 1 or self.positions < 2:
             raise ValueError(f"prompts={self.prompts} must be at least 1, and positions={self.positions} at least 2")
+        if not math.isfinite(self.alpha):
+            raise ValueError(f"alpha={self.alpha} must be a finite number")
 
 
 def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Options = Options()) -> Result:

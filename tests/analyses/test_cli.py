@@ -135,6 +135,10 @@ def test_a_result_on_the_terminal_shows_what_is_missing_as_a_dash(model_folder, 
         (["logit-lens", "--tokens", "1 x 3"], "'x' is not a token id"),
         (["logit-lens", "--tokens", "-1"], "'-1' is not a token id"),
         (["logit-lens", "--positions", "many"], "'many' is not a valid integer"),
+        (["logit-lens", "--prompt", "one two", "--positions", "0"], "positions=0 must be at least 1"),
+        (["logit-lens", "--positions", "-3"], "positions=-3 must be at least 1"),
+        (["residual-ablation", "--alpha", "nan"], "alpha=nan must be a finite number"),
+        (["residual-ablation", "--alpha", "inf"], "alpha=inf must be a finite number"),
         (["report", "--out", __file__], "is a file, not a folder"),
     ],
 )
@@ -187,6 +191,15 @@ def test_a_damaged_model_is_a_bad_file(model_folder, tmp_path):
     empty = ran("logit-lens", tmp_path)
     assert empty.exit_code == exit_codes.BAD_FILE
     assert "there is no config.json in it" in empty.stderr
+
+
+def test_a_sample_that_is_not_utf_8_is_a_bad_file(model_folder, tmp_path, fake):
+    shutil.copytree(model_folder, tmp_path / "latin")
+    (tmp_path / "latin" / "sample.txt").write_bytes("one two é".encode("latin-1"))
+    result = ran("fake", tmp_path / "latin")
+    assert result.exit_code == exit_codes.BAD_FILE
+    assert "sample.txt' is not UTF-8: byte 8 is 0xe9" in result.stderr
+    assert ran("fake", tmp_path / "latin", "--prompt", "one two").exit_code == exit_codes.OK
 
 
 def test_a_headline_that_is_not_finite_is_an_invalid_result(model_folder, fake, tmp_path):

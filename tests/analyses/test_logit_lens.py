@@ -60,6 +60,13 @@ def test_a_prompt_that_is_not_there_is_refused():
     assert run(order_one_model(), random_tokens()[:1]).verdict.count("1 prompt of 7 tokens") == 1
 
 
+@pytest.mark.parametrize("wrong", [{"positions": 0}, {"positions": -3}, {"drawn_prompt": -1}])
+def test_options_that_draw_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"counts from 0, and positions=.* must be at least 1"):
+        Options(**wrong)
+    assert len(run(order_one_model(), random_tokens(), Options(positions=1)).tables["Token by token"]) == 5
+
+
 def test_float32_and_a_single_prompt_work():
     model = order_one_model(dtype=torch.float32)
     assert "standard error" not in run(model, random_tokens(1)).verdict

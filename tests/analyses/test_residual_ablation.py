@@ -115,3 +115,7 @@ def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="positions=1 at least 2"):
         Options(positions=1)
     assert Options(positions=2).positions == 2
+    for alpha in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="must be a finite number"):
+            Options(alpha=alpha)
+    assert Options(alpha=-1.5).alpha == -1.5
