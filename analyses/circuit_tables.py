@@ -94,13 +94,12 @@ def top_tokens(model: HookedTransformer, k: int, at_most: int) -> TopTokens:
     stream = _alone(model, ids)
     k = min(k, len(ids))
     square = config.d_vocab == config.d_vocab_out
-    scale = config.attn_scale if config.use_attn_scale else 1.0
     rows, own = [], []
     for layer in range(config.n_layers):
         block: Any = model.blocks[layer]
         for head in range(config.n_heads):
             label = f"L{layer}H{head}"
-            queries, keys = stream @ block.attn.W_Q[head] / scale, stream @ block.attn.W_K[head]
+            queries, keys = stream @ block.attn.W_Q[head] / block.attn.attn_scale, stream @ block.attn.W_K[head]
             found = top_entries(queries, keys.T, k)
             rows += [
                 (label, "QK", *entry) for entry in _named(model, ids[found.rows], ids[found.columns], found.values)
@@ -118,7 +117,6 @@ def bias_table(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> pd
 
     Standard deviations are over keys (over queries for the dropped term), in units of the score.
     """
-    scale = model.cfg.attn_scale if model.cfg.use_attn_scale else 1.0
     names = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens, names_filter=names)
     frames = []
@@ -129,9 +127,13 @@ def bias_table(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> pd
         x = block.read(block.ln1, cache[names[layer]])
         queries = torch.einsum("bpd,hde->bhpe", x, attn.W_Q)
         keys = torch.einsum("bpd,hde->bhpe", x, attn.W_K)
-        content = (queries @ keys.mT / scale).double().var(dim=-1, correction=0).mean(dim=(0, 2)).sqrt()
+        content = (queries @ keys.mT / attn.attn_scale).double().var(dim=-1, correction=0).mean(dim=(0, 2)).sqrt()
         kept, dropped = (
-            (torch.einsum("bpd,hd->bhp", x, term) / scale).double().var(dim=-1, correction=0).mean(dim=0).sqrt()
+            (torch.einsum("bpd,hd->bhp", x, term) / attn.attn_scale)
+            .double()
+            .var(dim=-1, correction=0)
+            .mean(dim=0)
+            .sqrt()
             for term in (terms.key_preference, terms.dropped)
         )
         frames.append(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from analyses.circuit_tables import top_tokens
+from analyses.circuit_tables import bias_table, top_tokens
 from analyses.circuits import Options, run
 from analyses.folded import folded_copy
 
@@ -47,6 +47,23 @@ def test_the_full_circuits_are_those_of_the_first_layer_run_on_one_token():
         tokens = torch.tensor([[int(row.to_token), int(row.from_token)]])
         _, cache = model.run_with_cache(tokens)
         assert math.isclose(cache["blocks.0.attn.hook_attn_scores"][0, 3, 1, 0].item(), row.value, rel_tol=1e-9)
+
+
+def test_scores_are_divided_by_the_scale_of_their_own_layer():
+    flagged, plain = (order_one_model(scale_attn_by_inverse_layer_idx=flag) for flag in (True, False))
+    flagged.load_state_dict(plain.state_dict())
+    tops = [
+        top_tokens(model, k=1, at_most=17).table.query("circuit == 'QK'").set_index("head")["value"]
+        for model in (flagged, plain)
+    ]
+    assert tops[0]["L0H2"] == pytest.approx(tops[1]["L0H2"], rel=1e-12)
+    assert tops[0]["L1H2"] == pytest.approx(tops[1]["L1H2"] / 2, rel=1e-12)
+    # The first layer's scale is the same, so both second layers read the same stream.
+    with torch.no_grad():
+        biases = [bias_table(model, random_tokens()).set_index("head") for model in (flagged, plain)]
+    for column in ("score_std_without_biases", "kept_by_softmax_std", "dropped_by_softmax_std"):
+        assert biases[0][column]["L0H2"] == pytest.approx(biases[1][column]["L0H2"], rel=1e-12)
+        assert biases[0][column]["L1H2"] == pytest.approx(biases[1][column]["L1H2"] / 2, rel=1e-12)
 
 
 def test_a_thinned_vocabulary_is_told_and_still_names_the_right_tokens():
