@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import FrozenInstanceError, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
@@ -195,8 +195,16 @@ class HookedTransformerConfig:
             raise ConfigError(f"rotary_dim={self.rotary_dim} must be even and between 2 and d_head={self.d_head}")
         if self.n_devices != 1:
             raise ConfigError(f"n_devices={self.n_devices}: a model lives on one device here")
-        if not self.dtype.is_floating_point:
-            raise ConfigError(f"dtype={self.dtype} is not a floating-point type")
+        if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
+            raise ConfigError(f"dtype={self.dtype!r} is not a floating-point type, as torch.float32 is")
+        for name in ("eps", "attn_scale", "rotary_base", "residual_scale"):
+            value = getattr(self, name)
+            unset = name == "attn_scale" and value == -1.0 and not self.use_attn_scale
+            if not unset and not 0 < value < math.inf:
+                raise ConfigError(f"{name}={value} must be a positive number")
+        for name in ("attn_scores_soft_cap", "output_logits_soft_cap"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"{name}={getattr(self, name)} must be a number, -1 for no cap")
 
     def _check_combinations(self) -> None:
         if self.use_local_attn:
@@ -223,6 +231,12 @@ class HookedTransformerConfig:
             raise ConfigError("final_norm=True needs a normalization_type")
         if self.parallel_attn_mlp and self.attn_only:
             raise ConfigError("parallel_attn_mlp needs an MLP, and attn_only leaves it out")
+        if not self.use_attn_scale and self.attn_scale != -1.0:
+            raise ConfigError(f"attn_scale={self.attn_scale} has no effect with use_attn_scale=False")
+        if self.gated_mlp and self.attn_only:
+            raise ConfigError("gated_mlp needs an MLP, and attn_only leaves it out")
+        if self.use_normalization_before_and_after and self.normalization_type is None:
+            raise ConfigError("use_normalization_before_and_after needs a normalization_type")
         if self.gated_mlp and self.is_layer_norm_activation():
             raise ConfigError("gated_mlp with act_fn='solu_ln' is not supported")
         if self.ungroup_grouped_query_attention and self.n_key_value_heads is None:
@@ -232,6 +246,11 @@ class HookedTransformerConfig:
     def _set(self, name: str, value: object) -> None:
         # The one place where a frozen config is written: derived defaults, before anybody else sees it.
         object.__setattr__(self, name, value)
+
+
+def _refuse_assignment(config: HookedTransformerConfig, name: str, value: object) -> None:
+    remedy = f"call model.set_{name}({value!r})" if name in _SWITCHES else "make a changed copy: dataclasses.replace"
+    raise FrozenInstanceError(f"a config cannot be changed in place; to set {name}, {remedy}")
 
 
 def check_attn_in(config: HookedTransformerConfig) -> None:
@@ -246,6 +265,13 @@ def check_attn_in(config: HookedTransformerConfig) -> None:
     if config.use_attn_in and config.use_split_qkv_input:
         raise ConfigError("use_attn_in and use_split_qkv_input exclude one another: only the split inputs are read")
 
+
+# The dataclass's own refusal does not say what to do instead.
+HookedTransformerConfig.__setattr__ = _refuse_assignment  # type: ignore[method-assign, assignment]
+
+_SWITCHES = {
+    "use_attn_result", "use_split_qkv_input", "use_hook_mlp_in", "use_attn_in", "ungroup_grouped_query_attention",
+}  # fmt: skip
 
 # Fields of TransformerLens' configs that describe where a model came from, not what it computes.
 _IGNORED = {

@@ -116,8 +116,12 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         """
         if return_type not in ("logits", "loss", "both", None):
             raise InputError(f"return_type must be 'logits', 'loss', 'both' or None, not {return_type!r}")
+        if stop_at_layer is not None and return_type in ("loss", "both"):
+            raise InputError(f"a run that stops at layer {stop_at_layer} returns the stream: it has no loss")
         layers = self._layers(start_at_layer, stop_at_layer)
         if start_at_layer is None:
+            if tokens is not None:
+                raise InputError("tokens are the targets of a run with start_at_layer; here the input's are taken")
             tokens, attention_mask = self._tokens_and_mask(input, prepend_bos, padding_side, attention_mask)
             context = self._context(tokens.shape, attention_mask, past_kv_cache)
             residual = self._embedded(tokens, context)
@@ -165,7 +169,10 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         for name, layer in (("start_at_layer", start), ("stop_at_layer", stop)):
             if layer is not None and not -n_layers <= layer <= n_layers:
                 raise InputError(f"{name}={layer} is outside {-n_layers} to {n_layers}")
-        return range(n_layers)[start:stop]
+        first, end, _ = slice(start, stop).indices(n_layers)
+        if first > end:
+            raise InputError(f"start_at_layer={start} lies behind stop_at_layer={stop}")
+        return range(first, end)
 
     def _tokens_and_mask(
         self,
@@ -199,6 +206,8 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         if not isinstance(residual, Tensor) or residual.ndim != 3 or residual.shape[-1] != self.cfg.d_model:
             given = list(residual.shape) if isinstance(residual, Tensor) else type(residual).__name__
             raise InputError(f"start_at_layer needs a stream [batch, pos, {self.cfg.d_model}] as input, not {given}")
+        if residual.dtype != self.cfg.dtype:
+            raise InputError(f"the stream has {residual.dtype}, the model's weights {self.cfg.dtype}")
         return residual
 
     def _context(
@@ -211,6 +220,8 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
             raise InputError(f"{n_past + n_queries} positions are more than the model's context of {self.cfg.n_ctx}")
         if mask is not None and tuple(mask.shape) != (batch, n_queries):
             raise InputError(f"attention_mask has shape {list(mask.shape)}; the tokens have {[batch, n_queries]}")
+        if mask is not None and not bool(((mask == 0) | (mask == 1)).all()):
+            raise InputError("attention_mask must hold nothing but 0 (padding) and 1")
         if past is not None:
             new = torch.ones(batch, n_queries, dtype=torch.int, device=device) if mask is None else mask
             mask = past.append_attention_mask(new)

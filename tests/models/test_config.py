@@ -1,6 +1,7 @@
 """Every rejection stands beside the nearest configuration that is accepted."""
 
 import math
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
@@ -155,3 +156,34 @@ def test_a_model_needs_a_vocabulary():
     with pytest.raises(ConfigError, match="d_vocab is not given"):
         HookedTransformer(small_config(d_vocab=-1))
     assert HookedTransformer(small_config().to_dict()).cfg == small_config()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "complaint"),
+    [
+        ({"eps": -1.0}, {"eps": 1e-6}, "eps=-1.0 must be a positive number"),
+        ({"attn_scale": 0.0}, {"attn_scale": 2.0}, "attn_scale=0.0 must be a positive number"),
+        ({"attn_scores_soft_cap": float("nan")}, {"attn_scores_soft_cap": 3.0}, "attn_scores_soft_cap=nan"),
+        ({"use_attn_scale": False, "attn_scale": 3.0}, {"use_attn_scale": False}, "has no effect"),
+        ({"gated_mlp": True, "attn_only": True}, {"gated_mlp": True}, "gated_mlp needs an MLP"),
+        ({"dtype": "float64"}, {"dtype": torch.float64}, "dtype='float64' is not a floating-point type"),
+        (
+            {"use_normalization_before_and_after": True, "normalization_type": None},
+            {"use_normalization_before_and_after": True, "normalization_type": "RMS"},
+            "needs a normalization_type",
+        ),
+    ],
+)
+def test_values_without_a_meaning_are_refused(wrong, right, complaint, as_users_run_it):
+    with pytest.raises(ConfigError, match=complaint):
+        small_config(**wrong)
+    assert small_config(**right)
+
+
+def test_assigning_to_a_config_says_what_to_do_instead():
+    config = small_config()
+    with pytest.raises(FrozenInstanceError, match=r"call model.set_use_attn_result\(True\)"):
+        config.use_attn_result = True
+    with pytest.raises(FrozenInstanceError, match="dataclasses.replace"):
+        config.n_ctx = 3
+    assert replace(config, n_ctx=3).n_ctx == 3

@@ -263,3 +263,21 @@ def test_hooks_added_after_torch_compile_fire():
 
 def test_a_model_from_a_dictionary_is_the_model_from_a_config():
     assert HookedTransformer(small_config().to_dict()).cfg == HookedTransformer(small_config()).cfg
+
+
+def test_arguments_that_would_be_ignored_are_refused():
+    model, tokens = order_one_model(), random_tokens()
+    stream = model(tokens, stop_at_layer=1)
+    with pytest.raises(InputError, match="returns the stream: it has no loss"):
+        model(tokens, stop_at_layer=1, return_type="loss")
+    with pytest.raises(InputError, match="start_at_layer=1 lies behind stop_at_layer=0"):
+        model(stream, start_at_layer=1, stop_at_layer=0)
+    with pytest.raises(InputError, match="targets of a run with start_at_layer"):
+        model(tokens, tokens=tokens)
+    with pytest.raises(InputError, match=r"the stream has torch.float32, the model's weights torch.float64"):
+        model(stream.float(), start_at_layer=1)
+    with pytest.raises(InputError, match="nothing but 0"):
+        model(tokens, attention_mask=torch.full(tokens.shape, 0.5))
+    loss = model(stream, start_at_layer=1, tokens=tokens, return_type="loss")
+    assert_close(loss, model(tokens, return_type="loss", attention_mask=torch.ones_like(tokens)))
+    assert torch.equal(model(stream, start_at_layer=1, stop_at_layer=1), stream)
