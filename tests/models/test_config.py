@@ -184,6 +184,6 @@ def test_assigning_to_a_config_says_what_to_do_instead():
     config = small_config()
     with pytest.raises(FrozenInstanceError, match=r"call model.set_use_attn_result\(True\)"):
         config.use_attn_result = True
-    with pytest.raises(FrozenInstanceError, match="dataclasses.replace"):
+    with pytest.raises(FrozenInstanceError, match=r"dataclasses\.replace"):
         config.n_ctx = 3
     assert replace(config, n_ctx=3).n_ctx == 3
