@@ -8,6 +8,9 @@ import torch
 
 from models import HookedTransformer, HookedTransformerConfig
 
+# On models this small a second thread is only waited for: on a busy machine the tests take up to twenty times longer.
+torch.set_num_threads(1)
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 SMALL = {

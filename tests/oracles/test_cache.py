@@ -51,6 +51,16 @@ def test_every_neuron_and_head_sums_to_the_stream() -> None:
         assert_close(neurons[layer] + model.b_out[layer], cache["mlp_out", layer])
 
 
+@pytest.mark.parametrize(
+    ("layer", "mlp_input", "name"),
+    [(0, True, "0.hook_resid_mid"), (1, False, "1.hook_resid_pre"), (1, True, "1.hook_resid_mid")],
+)
+def test_components_below_a_reader_sum_to_what_it_reads(layer: int, mlp_input: bool, name: str) -> None:
+    _, _, _, cache = run()
+    for components in (ActivationCache.decompose_resid, ActivationCache.get_full_resid_decomposition):
+        assert_close(components(cache, layer, mlp_input=mlp_input).sum(0), cache[f"blocks.{name}"])
+
+
 def test_head_results_computed_afterwards_equal_the_hooked_ones() -> None:
     computed, hooked = run()[3], run(use_attn_result=True)[3]
     computed.compute_head_results()

@@ -58,9 +58,7 @@ def test_direct_path_patching_asks_for_names_that_only_a_bridge_has() -> None:
     tokens = random_tokens(1, seed=2)
     with torch.no_grad():
         caches = [model.run_with_cache(random_tokens(1, seed=seed))[1] for seed in (1, 2)]
-    with pytest.raises(
-        UnknownPointError, match=r"Did you mean 'blocks.1.hook_q_input'"
-    ):
+    with pytest.raises(UnknownPointError, match=r"Did you mean 'blocks.1.hook_q_input'"):
         analysis.get_act_patch_direct_path(model, tokens, *caches, metric, 0, 1, "q", verbose=False)
     assert not model.cfg.use_split_qkv_input  # as it was
     model.set_use_split_qkv_input(True)
