@@ -11,7 +11,7 @@ from torch import Tensor
 from interp.residual_ablation import REPLACEMENTS, Replacement
 from models import HookedTransformer
 
-from .residual_effects import EDGE, REMOVED, SCALED, SKIP, effects
+from .residual_effects import DRAWS, EDGE, REMOVED, SCALED, SKIP, effects
 from .residual_figures import edge_figure, place_figure
 from .result import Result
 
@@ -64,7 +64,8 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         },
         how_to_read="Each ablation replaces a part of the stream by zero, by its mean over the prompts at each "
         "position, or by its value on another prompt. The control adds a random direction of the same length at the "
-        "same place: an effect that does not exceed it says how large the change was, not what was in it. Zero and the "
+        f"same place, drawn {DRAWS} times and averaged (the tables also hold the least and the most of the draws): an "
+        "effect that does not exceed it says how large the change was, not what was in it. Zero and the "
         "missing skip take the stream where it never is in training (see the ratio of its lengths). An effect is what "
         "is lost with everything else as it was: other parts may have filled in. Intervals: 95 % over prompts.",
         source="Four senses: add up, scale, skip, edge. Resampling: Chan et al. (2022); self-repair: Wang et al. "
@@ -110,7 +111,8 @@ def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prom
             f"{openings[sense]} by {kind}, {_place(best)} costs most: KL {best['kl_nats']:.2f} nats"
             f"{_interval(best, 'kl_nats')}, loss {best['loss_increase_nats']:+.2f}"
             f"{_interval(best, 'loss_increase_nats')}; a random direction of that length costs KL "
-            f"{best['placebo_kl_nats']:.2f}."
+            f"{best['placebo_kl_nats']:.2f} ({best['placebo_kl_nats_least']:.2f} to {best['placebo_kl_nats_most']:.2f} "
+            f"in {DRAWS} draws)."
         )
     zero = _strongest(by_sense[SKIP], "zero")
     sentences.append(
@@ -119,10 +121,13 @@ def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prom
     )
     if n_prompts > 1:
         cells = pd.concat(list(by_sense.values()))
-        beyond = int((cells["excess_kl_nats_low"] > 0).sum())
+        beyond = cells[cells["excess_kl_nats_low"] > 0]
+        every_draw = int((beyond["kl_nats"] > beyond["placebo_kl_nats_most"]).sum())
         sentences.append(
-            f"{beyond} of {len(cells)} ablations cost more than a random direction of the same length (interval of the "
-            f"paired difference above 0, {n_prompts} prompts; the intervals are not corrected for their number)."
+            f"{len(beyond)} of {len(cells)} ablations cost more than a random direction of the same length (interval "
+            f"of the paired difference above 0, {n_prompts} prompts, not corrected for the number of intervals), "
+            f"{every_draw} of them more than each of the {DRAWS} directions drawn. The intervals are over prompts, not "
+            f"over directions."
         )
     else:
         sentences.append("With one prompt there is no mean, no other prompt and no interval: only zero is shown.")

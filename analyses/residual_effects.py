@@ -30,6 +30,9 @@ from models import HookedTransformer
 
 REMOVED, SCALED, SKIP, EDGE = "branch removed", "branch scaled", "skip removed", "edge hidden"
 
+DRAWS = 3
+"""Random directions each ablation is set beside; their spread tells what chance in the directions does."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -56,19 +59,23 @@ def effects(
     alpha: float,
     generator: torch.Generator,
 ) -> pd.DataFrame:
-    """One row a cell: increase of the loss, KL(clean || ablated), ratio of lengths, and the same of the placebo.
+    """One row a cell: increase of the loss, KL(clean || ablated), ratio of lengths, and the same of the placebos.
 
-    Means over prompts in nats, with 95 % intervals over prompts; `excess_kl` is the KL less the placebo's, paired.
+    Means over prompts in nats, with 95 % intervals over prompts. A placebo's effect is the mean over its draws, and
+    `placebo_kl_nats_least` and `_most` are the draws' own; `excess_kl` is the KL less the placebo's, paired.
     """
     logits, cache = model.run_with_cache(tokens, names_filter=streams(model))
     clean = {name: cache[name] for name in streams(model)}
     baseline = _Baseline(logits, tokens)
-    cells, measured = [], []
+    cells, measured, draws = [], [], []
     for cell, ablation in _ablations(model, clean, kinds, alpha):
         changed, ratio = ablated(model, ablation, clean)
         loss, kl = baseline.effect(changed)
-        placebo_loss, placebo_kl = baseline.effect(ablated(model, placebo(ablation, generator), clean)[0])
+        random = (ablated(model, placebo(ablation, generator), clean)[0] for _ in range(DRAWS))
+        drawn = torch.stack([torch.stack(baseline.effect(other)) for other in random])
+        placebo_loss, placebo_kl = drawn.mean(dim=0)
         cells.append(cell)
+        draws.append(drawn[:, 1].mean(dim=-1))
         measured.append(torch.stack([loss, kl, ratio, placebo_loss, placebo_kl, kl - placebo_kl]))
     by_prompt = torch.stack(measured).double().movedim(2, 0).cpu()
     if not by_prompt.isfinite().all():
@@ -79,6 +86,9 @@ def effects(
     for at, name in enumerate(_MEASURED):
         table[name] = estimate.mean[:, at].numpy()
         table[f"{name}_low"], table[f"{name}_high"] = estimate.low[:, at].numpy(), estimate.high[:, at].numpy()
+    by_draw = torch.stack(draws).double().cpu()
+    table["placebo_kl_nats_least"] = by_draw.amin(dim=1).numpy()
+    table["placebo_kl_nats_most"] = by_draw.amax(dim=1).numpy()
     return table
 
 

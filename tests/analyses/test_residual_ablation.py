@@ -1,9 +1,11 @@
 import math
 
+import pandas as pd
 import pytest
 import torch
 
 from analyses.residual_ablation import Options, run
+from interp.residual_ablation import ablated, branch_scaled, branches, placebo
 
 from ..conftest import order_one_model, random_tokens
 
@@ -54,8 +56,24 @@ def test_the_control_of_an_ablation_that_matters_in_one_direction_is_weaker():
     model.blocks[0].mlp.W_out.data = model.blocks[0].mlp.W_out * direction
     model.blocks[0].mlp.b_out.data.zero_()
     row = run(model, tokens).tables[REMOVED].set_index(["writer", "replacement"]).loc[("0 mlp", "zero")]
+    assert row.placebo_kl_nats_least < row.placebo_kl_nats < row.placebo_kl_nats_most < row.kl_nats
     assert row.placebo_kl_nats < row.kl_nats
     assert row.excess_kl_nats == pytest.approx(row.kl_nats - row.placebo_kl_nats)
+
+
+def test_the_control_and_its_spread_are_those_of_its_draws():
+    model, tokens = order_one_model(n_layers=1), random_tokens()
+    row = run(model, tokens, Options(seed=4)).tables[REMOVED].iloc[0]
+    clean = dict(model.run_with_cache(tokens)[1])
+    removed = branch_scaled(branches(model)[0], clean, "zero")
+    generator, p = torch.Generator().manual_seed(4), model(tokens).log_softmax(-1)
+    kls = []
+    for _ in range(3):
+        logits, _ = ablated(model, placebo(removed, generator), clean)
+        kls.append((p.exp() * (p - logits.log_softmax(-1))).sum(-1).mean().item())
+    assert (row.writer, row.replacement) == ("0 attn", "zero")
+    assert row.placebo_kl_nats == pytest.approx(sum(kls) / 3)
+    assert (row.placebo_kl_nats_least, row.placebo_kl_nats_most) == pytest.approx((min(kls), max(kls)))
 
 
 def test_the_figures_show_the_tables():
@@ -81,6 +99,9 @@ def test_the_verdict_names_the_strongest_and_counts_what_exceeds_chance():
     assert f"Of the edges hidden by mean, {numbers['edge_hidden_strongest_by_mean']} costs most" in result.verdict
     beyond = sum(value for name, value in numbers.items() if name.endswith("beyond_a_random_direction"))
     assert f"{beyond} of 81 ablations cost more than a random direction" in result.verdict
+    cells = pd.concat(list(result.tables.values()))
+    every_draw = ((cells.excess_kl_nats_low > 0) & (cells.kl_nats > cells.placebo_kl_nats_most)).sum()
+    assert f"{every_draw} of them more than each of the 3 directions drawn" in result.verdict
 
 
 @pytest.mark.parametrize(
