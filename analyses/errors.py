@@ -20,6 +20,10 @@ class OptionError(ValueError):
     """An option of an analysis that does not fit the model or the tokens."""
 
 
+class NothingToChooseError(ValueError):
+    """A model whose attention sees one key everywhere, so that no pattern can differ from another."""
+
+
 class FigureError(ValueError):
     """A figure whose labels do not fit its values."""
 

@@ -14,6 +14,7 @@ from interp.initialisation import freezing_point, validity_limit
 from interp.statistics import over_seeds
 from models import HookedTransformer
 
+from .errors import NothingToChooseError
 from .initial_runs import SCHEMES, AttentionAtRandom, FreshModel, attention_at_random, loss_at_random
 from .initialisation_figures import by_head_figure, by_row_figure, loss_figure
 from .result import Result
@@ -47,6 +48,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
 
     Raises:
         ValueError: tokens of one position, where there is nothing to choose between and no loss.
+        NothingToChooseError: windows of one key in every layer, in which a query sees nothing but itself.
     """
     if tokens.shape[1] < 2:
         raise ValueError(f"a query of one key is always uniform; tokens of shape {list(tokens.shape)} have no other")
@@ -57,6 +59,11 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         for scheme in SCHEMES
     }
     given = attention_at_random(model, tokens)
+    if given.rows.empty:
+        raise NothingToChooseError(
+            f"every layer looks through a window of {model.cfg.window_size}: each query sees one key, itself, so that "
+            f"attention has nothing to choose between; at least one layer must see two keys"
+        )
     rows = pd.concat(
         [run.rows.assign(scheme=scheme, seed=seed) for scheme, runs in drawn.items() for seed, run in enumerate(runs)],
         ignore_index=True,

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from analyses import initial_runs
+from analyses.errors import NothingToChooseError
 from analyses.initial_runs import attention_at_random
 from analyses.initialisation import Options, run
 from interp.errors import NonFiniteError
@@ -149,6 +150,18 @@ def test_other_architectures_are_drawn_too(changes):
     result = run(order_one_model(**changes), random_tokens(), Options(seeds=2))
     assert result.numbers["gpt2_attention_is"] == "uniform"
     assert result.numbers["largest_masked_entry"] == 0
+
+
+def test_windows_of_one_key_everywhere_are_refused_and_in_one_layer_are_not():
+    local = {"use_local_attn": True, "window_size": 1}
+    with pytest.raises(NothingToChooseError, match="a window of 1: each query sees one key"):
+        run(order_one_model(**local, attn_types=("local", "local")), random_tokens(), Options(seeds=2))
+    rows = run(order_one_model(**local, attn_types=("global", "local")), random_tokens(), Options(seeds=2))
+    assert set(rows.tables["By head"]["head"]) == {"L0H0", "L0H1", "L0H2", "L0H3"}
+
+
+def test_a_model_in_bfloat16_is_drawn_too():
+    assert run(order_one_model(dtype=torch.bfloat16), random_tokens(), Options(seeds=2)).numbers["ln_V_nats"] > 2
 
 
 def test_what_cannot_be_asked_is_refused():
