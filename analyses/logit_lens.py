@@ -121,10 +121,10 @@ def _by_token(model: Any, tokens: Tensor, readings: LensReadings, options: Optio
                     "token": texts[: len(top)],
                     "next_token": texts[1 : len(top) + 1],
                     "lens_says": top,
-                    "next_logit": readings.next_logit[site, prompt, shown].numpy(force=True),
-                    "next_log_prob_nats": readings.next_log_prob[site, prompt, shown].numpy(force=True),
+                    "next_logit": readings.next_logit[site, prompt, shown].double().numpy(force=True),
+                    "next_log_prob_nats": readings.next_log_prob[site, prompt, shown].double().numpy(force=True),
                     "next_rank": readings.next_rank[site, prompt, shown].numpy(force=True),
-                    "kl_nats": readings.kl[site, prompt, shown].numpy(force=True),
+                    "kl_nats": readings.kl[site, prompt, shown].double().numpy(force=True),
                 }
             )
         )

@@ -70,3 +70,8 @@ def test_options_that_draw_nothing_are_refused(wrong):
 def test_float32_and_a_single_prompt_work():
     model = order_one_model(dtype=torch.float32)
     assert "standard error" not in run(model, random_tokens(1)).verdict
+
+
+def test_a_model_in_bfloat16_is_read_too():
+    tables = run(order_one_model(dtype=torch.bfloat16), random_tokens()).tables
+    assert tables["Token by token"].notna().all(axis=None)
