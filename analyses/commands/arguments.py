@@ -1,7 +1,7 @@
 """What several commands take: a model, text, a form of output; all of it checked before a model is loaded."""
 
-import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,31 @@ class OutputFolder(click.ParamType):
     name = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The folder; a usage error if it is a file, or closed to us."""
+        """The folder, as it was found; a usage error if it is a file, or cannot be made or written to."""
+        if not str(value):
+            self.fail("the name of the folder is empty", param, ctx)
         folder = Path(value).expanduser()
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        if not there.is_dir():
-            self.fail(f"{str(there)!r} is a file, not a folder", param, ctx)
-        if not os.access(there, os.W_OK):
-            self.fail(f"{str(there)!r} cannot be written to", param, ctx)
+        try:
+            missing = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
+            there = next(place for place in folder.absolute().parents if place.exists()) if missing else folder
+            if not there.is_dir():
+                self.fail(f"{str(there)!r} is a file, not a folder", param, ctx)
+            _try_out(folder, missing)
+        except OSError as error:
+            self.fail(f"{str(folder)!r} cannot be written to: {error.strerror}", param, ctx)
         return folder
+
+
+def _try_out(folder: Path, missing: Sequence[Path]) -> None:
+    # Tried, not asked: permissions say yes where a file system says no. What was made for it is taken away again.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    finally:
+        for place in missing:
+            if place.is_dir():
+                place.rmdir()
 
 
 def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:

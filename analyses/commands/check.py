@@ -44,7 +44,8 @@ def command(
     model = loaded(source).double()
     given = prompts(model, source, texts, ids)
     tokens = given.tokens[:_PROMPTS, :_POSITIONS]
-    note(f"{source.name} in float64 on {tokens.shape[0]} × {tokens.shape[1]} tokens of {given.origin}")
+    cut = "" if tokens.shape == given.tokens.shape else f", cut from {' × '.join(map(str, given.tokens.shape))},"
+    note(f"{source.name} in float64 on {tokens.shape[0]} × {tokens.shape[1]} tokens{cut} of {given.origin}")
     with doing("checking"):
         outcomes = check(model, tokens)
     document = {"outcomes": [asdict(outcome) for outcome in outcomes], "manifest": manifest(model, source, given)}

@@ -19,6 +19,7 @@ from analyses import cli as program
 from analyses.cli import cli
 from analyses.commands import check as check_command
 from analyses.commands import train as train_command
+from analyses.commands.arguments import OutputFolder
 from analyses.errors import InvalidResultError
 from analyses.model_source import resolved
 from analyses.prompts import prompts
@@ -140,6 +141,10 @@ def test_a_result_on_the_terminal_shows_what_is_missing_as_a_dash(model_folder, 
         (["residual-ablation", "--alpha", "nan"], "alpha=nan must be a finite number"),
         (["residual-ablation", "--alpha", "inf"], "alpha=inf must be a finite number"),
         (["report", "--out", __file__], "is a file, not a folder"),
+        (["report", "--out", f"{__file__}/below"], "is a file, not a folder"),
+        (["report", "--out", "x" * 300], "cannot be written to: File name too long"),
+        (["report", "--out", "/proc/nowhere"], "cannot be written to"),
+        (["report", "--out", ""], "the name of the folder is empty"),
     ],
 )
 def test_wrong_usage_is_told_before_a_model_is_loaded(arguments, told, monkeypatch):
@@ -261,6 +266,25 @@ def test_check_measures_every_invariant(model_folder):
     outcomes = json.loads(result.stdout)["outcomes"]
     assert len(outcomes) > 20
     assert all(outcome["passed"] is not False for outcome in outcomes)
+
+
+def test_check_says_that_it_cut_the_prompts(model_folder, monkeypatch):
+    monkeypatch.setattr(check_command, "check", lambda model, tokens: [])
+    pair = ("--prompt", "one two", "--prompt", "two one")
+    whole, cut = ran("check", model_folder, *pair), ran("check", model_folder, *pair, "--prompt", "one one")
+    assert "on 2 × 3 tokens of 2 prompts" in whole.stderr
+    assert "cut" not in whole.stderr
+    assert "on 2 × 3 tokens, cut from 3 × 3, of 3 prompts" in cut.stderr
+
+
+def test_an_output_folder_is_tried_out_and_left_as_it_was(tmp_path):
+    folder = OutputFolder().convert(tmp_path / "new" / "newer", None, None)
+    assert folder == tmp_path / "new" / "newer"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    OutputFolder().convert(tmp_path / "kept" / "new", None, None)
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["file"]
 
 
 def test_check_fails_when_an_invariant_does(model_folder, monkeypatch):
