@@ -1,6 +1,7 @@
 """Ways of running a model that must not matter: padding, caches, stops, batches, who looks; and hooks that must."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -47,7 +48,9 @@ def dead_points(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     rounding = min(100 * torch.finfo(plain.dtype).eps, 0.05)
     for found in sites(model, "**"):
         with edited(model, {found: _shaken(model)}, must_fire=False, allow_nonfinite=True):
-            dead += deviation(functional_call(model, weights, (tokens,)), plain) <= rounding
+            change = deviation(functional_call(model, weights, (tokens,)), plain)
+        # Logits that are no numbers any more say nothing about whether the edit arrived whole.
+        dead += not (math.isfinite(change) and change > rounding)
     return float(dead)
 
 
@@ -77,8 +80,10 @@ def _shaken(model: Any) -> Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "...
     return shaken
 
 
-def nothing_to_choose(model: Any) -> str | None:
-    """The obstacle of a window of one key, in which no score matters."""
+def changes_drown(model: Any) -> str | None:
+    """The obstacle of 16-bit rounding, in which a small change drowns, or of a window of one key, with no choice."""
+    if model.cfg.dtype in (torch.float16, torch.bfloat16):
+        return f"{model.cfg.dtype} rounds small changes away; ask a copy of the model in float32 or float64"
     windows = [window_of(model, layer) for layer in range(model.cfg.n_layers)]
     return "a window of one key makes every score irrelevant" if 1 in windows else None
 
@@ -152,7 +157,7 @@ INVARIANTS = (
     Invariant(
         "looking", "logits are the same whether anybody looks (materialised) or nobody (fused)", effect_of_looking
     ),
-    Invariant("points-live", "editing any hook point changes the logits", dead_points, EXACT, nothing_to_choose),
+    Invariant("points-live", "editing any hook point changes the logits", dead_points, EXACT, changes_drown),
     Invariant(
         "padding",
         "padding leaves the logits of the real tokens unchanged",

@@ -15,7 +15,7 @@ from ..hooks import edited
 from ..interventions import zero
 from ..sites import site
 from .invariant import Invariant
-from .reading import deviation, head_weights, positions, worst
+from .reading import deviation, head_weights, positions, window_of, worst
 
 
 def logits_with(
@@ -110,6 +110,8 @@ def key_biases_matter(model: Any) -> str | None:
         return "a soft cap on the scores is not linear in them"
     if not parameter(model, 0, "b_K"):
         return "the model has no key biases"
+    if all(window_of(model, layer) == 1 for layer in range(model.cfg.n_layers)):
+        return "windows of one key leave nothing to choose from, so the query biases give no measure"
     return rotated(model)
 
 
