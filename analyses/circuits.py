@@ -29,8 +29,10 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        if self.top < 1 or self.vocabulary < 1:
-            raise ValueError(f"top={self.top} and vocabulary={self.vocabulary} must be at least 1")
+        if self.vocabulary < 2 or not 1 <= self.top <= self.vocabulary:
+            raise ValueError(
+                f"vocabulary={self.vocabulary} must be at least 2, and top={self.top} at least 1 and at most vocabulary"
+            )
 
 
 @torch.no_grad()

@@ -144,4 +144,9 @@ def test_other_models_are_read_too(changes, words):
 def test_options_that_ask_for_nothing_are_refused():
     with pytest.raises(ValueError, match="top=0"):
         Options(top=0)
+    with pytest.raises(ValueError, match="vocabulary=1 must be at least 2"):
+        Options(vocabulary=1, top=1)
+    with pytest.raises(ValueError, match="top=7 at least 1 and at most vocabulary"):
+        Options(top=7, vocabulary=6)
+    assert Options(top=6, vocabulary=6).top == 6
     assert Options(top=1).top == 1
