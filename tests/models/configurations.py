@@ -38,7 +38,7 @@ def configurations(draw: st.DrawFn, **fixed: object) -> dict[str, object]:
         changes["final_norm"] = draw(st.sampled_from([True, True, True, False]))
     if changes["attn_only"] or changes["norm_placement"] == "post":
         changes["parallel_attn_mlp"] = False
-    if changes["norm_placement"] == "post":
+    if changes["norm_placement"] == "post" or changes["normalization_type"] is None:
         changes["use_normalization_before_and_after"] = False
     if changes["act_fn"] == "solu_ln":
         changes["gated_mlp"] = False
