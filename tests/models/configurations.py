@@ -40,7 +40,7 @@ def configurations(draw: st.DrawFn, **fixed: object) -> dict[str, object]:
         changes["parallel_attn_mlp"] = False
     if changes["norm_placement"] == "post" or changes["normalization_type"] is None:
         changes["use_normalization_before_and_after"] = False
-    if changes["act_fn"] == "solu_ln":
+    if changes["act_fn"] == "solu_ln" or changes["attn_only"]:
         changes["gated_mlp"] = False
     if changes["d_vocab_out"] != 17:
         changes["tie_word_embeddings"] = False
