@@ -29,6 +29,22 @@ TOLERANCE = 0.1
 EMBEDDING_STDS = (0.02, 0.1, 0.3, 1.0)
 
 
+_QUESTION = (
+    "Before training, is attention uniform and is the loss ln V, as textbooks say, and how far does that depend on "
+    "how the weights are drawn?"
+)
+_HOW_TO_READ = (
+    "KL from uniform is the entropy that a row lacks to ln n, in nats; rows of one key are left out. Points on the "
+    "diagonal obey the second-order formula, half the variance of the scores; below it the formula overshoots. "
+    "Intervals are 95 % over draws of the weights, on the same prompts. Nothing here says that attention stays as it "
+    "is once training starts."
+)
+_SOURCE = (
+    "Half the variance of the scores: second-order expansion of softmax. Freezing of attention and of the loss: "
+    "Derrida (1981), Random-energy model; Giorlandino and Goldt (2025)."
+)
+
+
 @dataclass(frozen=True)
 class Options:
     """How much is drawn."""
@@ -80,8 +96,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     return Result(
         name="initialisation",
         title="Attention and loss at initialisation",
-        question="Before training, is attention uniform and is the loss ln V, as textbooks say, and how far does that "
-        "depend on how the weights are drawn?",
+        question=_QUESTION,
         verdict="\n".join(
             (
                 _finding(by_scheme, losses),
@@ -106,12 +121,8 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
             "By number of keys": by_row_figure(by_row),
             "Loss against the formula": loss_figure(losses),
         },
-        how_to_read="KL from uniform is the entropy that a row lacks to ln n, in nats; rows of one key are left out. "
-        "Points on the diagonal obey the second-order formula, half the variance of the scores; below it the formula "
-        "overshoots. Intervals are 95 % over draws of the weights, on the same prompts. Nothing here says that "
-        "attention stays as it is once training starts.",
-        source="Half the variance of the scores: second-order expansion of softmax. Freezing of attention and of the "
-        "loss: Derrida (1981), Random-energy model; Giorlandino and Goldt (2025).",
+        how_to_read=_HOW_TO_READ,
+        source=_SOURCE,
     )
 
 
