@@ -197,7 +197,9 @@ class HookedTransformerConfig:
             raise ConfigError(f"n_devices={self.n_devices}: a model lives on one device here")
         if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
             raise ConfigError(f"dtype={self.dtype!r} is not a floating-point type, as torch.float32 is")
-        for name in ("eps", "attn_scale", "rotary_base", "residual_scale"):
+        if not 0 <= self.eps < math.inf:
+            raise ConfigError(f"eps={self.eps} must be a number that is not negative")
+        for name in ("attn_scale", "rotary_base", "residual_scale"):
             value = getattr(self, name)
             unset = name == "attn_scale" and value == -1.0 and not self.use_attn_scale
             if not unset and not 0 < value < math.inf:

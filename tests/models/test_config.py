@@ -161,7 +161,7 @@ def test_a_model_needs_a_vocabulary():
 @pytest.mark.parametrize(
     ("wrong", "right", "complaint"),
     [
-        ({"eps": -1.0}, {"eps": 1e-6}, "eps=-1.0 must be a positive number"),
+        ({"eps": -1.0}, {"eps": 0.0}, "eps=-1.0 must be a number that is not negative"),
         ({"attn_scale": 0.0}, {"attn_scale": 2.0}, "attn_scale=0.0 must be a positive number"),
         ({"attn_scores_soft_cap": float("nan")}, {"attn_scores_soft_cap": 3.0}, "attn_scores_soft_cap=nan"),
         ({"use_attn_scale": False, "attn_scale": 3.0}, {"use_attn_scale": False}, "has no effect"),
