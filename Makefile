@@ -27,7 +27,7 @@ parity: .venv/installed
 	$(BIN)/python -m tests.parity.live
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.forward --rounds 31
 
 # uv does not read pip's configuration, so a folder of wheels that pip knows is passed on to it.
 .venv/installed: pyproject.toml constraints.txt

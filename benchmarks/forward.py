@@ -79,7 +79,8 @@ def main() -> None:
             measured = ratios(calls, rounds)
         names = list(calls)[1:]
         table.add_row(size, *(f"{statistics.median(measured[name]):.2f}" for name in names), f"{difference:.1e}")
-    console = Console()
+    # Wide enough for every column, also where the output is a file.
+    console = Console(width=140)
     console.print(f"times over plain PyTorch's forward, medians of {rounds} rounds, {torch.get_num_threads()} threads")
     console.print(table)
 
