@@ -209,6 +209,11 @@ class HookedTransformerConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} must be a number, -1 for no cap")
 
     def _check_combinations(self) -> None:
+        if self.original_architecture in _DIFFERENT_BLOCKS:
+            raise ConfigError(
+                f"original_architecture={self.original_architecture!r} is not supported: its attention norms queries "
+                "and keys, which would be left out without a word"
+            )
         if self.use_local_attn:
             if self.window_size is None or self.attn_types is None:
                 raise ConfigError(
@@ -274,6 +279,9 @@ HookedTransformerConfig.__setattr__ = _refuse_assignment  # type: ignore[method-
 _SWITCHES = {
     "use_attn_result", "use_split_qkv_input", "use_hook_mlp_in", "use_attn_in", "ungroup_grouped_query_attention",
 }  # fmt: skip
+
+# TransformerLens 3.9 computes these differently by their name alone.
+_DIFFERENT_BLOCKS = {"OlmoeForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM"}
 
 # Fields of TransformerLens' configs that describe where a model came from, not what it computes.
 _IGNORED = {

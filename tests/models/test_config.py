@@ -165,6 +165,7 @@ def test_a_model_needs_a_vocabulary():
         ({"attn_scale": 0.0}, {"attn_scale": 2.0}, "attn_scale=0.0 must be a positive number"),
         ({"attn_scores_soft_cap": float("nan")}, {"attn_scores_soft_cap": 3.0}, "attn_scores_soft_cap=nan"),
         ({"use_attn_scale": False, "attn_scale": 3.0}, {"use_attn_scale": False}, "has no effect"),
+        ({"original_architecture": "Olmo2ForCausalLM"}, {"original_architecture": "GPT2LMHeadModel"}, "norms queries"),
         ({"gated_mlp": True, "attn_only": True}, {"gated_mlp": True}, "gated_mlp needs an MLP"),
         ({"dtype": "float64"}, {"dtype": torch.float64}, "dtype='float64' is not a floating-point type"),
         (
