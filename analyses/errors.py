@@ -24,6 +24,10 @@ class NothingToChooseError(ValueError):
     """A model whose attention sees one key everywhere, so that no pattern can differ from another."""
 
 
+class NotApplicableError(ValueError):
+    """A question that cannot be asked of this model: it lacks what the question is about."""
+
+
 class FigureError(ValueError):
     """A figure whose labels do not fit its values."""
 

@@ -5,7 +5,7 @@ import errno
 from interp.errors import NonFiniteError, TokensError
 from models.errors import CheckpointError, ConfigError, CorpusError, InputError, TokenizerError, TrainingError
 
-from .errors import BadFileError, InvalidResultError, NothingToChooseError, OptionError, PairError
+from .errors import BadFileError, InvalidResultError, NotApplicableError, NothingToChooseError, OptionError, PairError
 
 OK = 0
 INTERNAL = 1
@@ -21,6 +21,7 @@ _CODES: dict[type[BaseException], int] = {
     PairError: USAGE,
     OptionError: USAGE,
     NothingToChooseError: USAGE,
+    NotApplicableError: USAGE,
     TokensError: USAGE,
     BadFileError: BAD_FILE,
     CheckpointError: BAD_FILE,

@@ -22,8 +22,8 @@ MISSING = "–"
 _TERMINAL_ROWS = 12
 
 
-def require_finite(result: Result) -> None:
-    """Nothing, if every headline number is finite.
+def require_valid(result: Result) -> None:
+    """Nothing, if every headline number is finite and every identity holds.
 
     Raises:
         InvalidResultError: one is not. A table may have missing cells, a headline may not.
@@ -31,6 +31,12 @@ def require_finite(result: Result) -> None:
     for name, value in result.numbers.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidResultError(f"{result.name}: {name.replace('_', ' ')} is {value}, so the result says nothing")
+    for identity in result.identities:
+        if not identity.holds:
+            raise InvalidResultError(
+                f"{result.name}: {identity.statement}: off by {identity.error:.2e}, where rounding explains "
+                f"{identity.tolerance:.0e}, so its numbers cannot be trusted"
+            )
 
 
 def plain(value: Any) -> Any:
@@ -68,6 +74,8 @@ def as_dict(result: Result) -> dict[str, Any]:
         "verdict": result.verdict,
         "numbers": plain(dict(result.numbers)),
         "tables": {title: plain(table) for title, table in result.tables.items()},
+        "identities": [{**plain(identity), "holds": identity.holds} for identity in result.identities],
+        "what_it_is": result.what_it_is,
         "how_to_read": result.how_to_read,
         "source": result.source,
     }
@@ -132,6 +140,9 @@ def as_text(result: Result, width: int = 100, colour: bool = False) -> str:
     for name, value in result.numbers.items():
         numbers.add_row(Text(label(name)), Text(number(value)))
     console.print(numbers)
+    for identity in result.identities:
+        word = "holds" if identity.holds else "FAILS"
+        console.print(Text(f"{word}: {identity.statement} ({identity.error:.1e}, allowed {identity.tolerance:.0e})"))
     for title, table in result.tables.items():
         console.print()
         console.print(Text(title, style="bold"))

@@ -13,7 +13,7 @@ from ..catalogue import ANALYSES, analysis
 from ..manifest import manifest
 from ..model_source import ModelSource
 from ..prompts import prompts
-from ..rendering import as_dict, as_json, as_text, require_finite, save
+from ..rendering import as_dict, as_json, as_text, require_valid, save
 from .arguments import model_argument, output_options, require_one_input, text_options
 from .loaded import loaded
 from .options import click_options
@@ -56,7 +56,7 @@ def command(name: str) -> click.Command:
             terminal = sys.stdout.isatty()
             width = shutil.get_terminal_size().columns if terminal else 120
             click.echo(as_text(result, width, colour=terminal), nl=False)
-        require_finite(result)
+        require_valid(result)
 
     taken = {parameter.name for parameter in run.params} & {option.name for option in own}
     if taken:

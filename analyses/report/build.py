@@ -11,12 +11,12 @@ from torch import Tensor
 
 from .. import exit_codes, prompt_pair
 from ..catalogue import ANALYSES, analysis
-from ..errors import InvalidResultError
+from ..errors import InvalidResultError, NotApplicableError
 from ..manifest import manifest
 from ..model_source import ModelSource
 from ..prompts import Prompts
 from ..rendering import as_dict as result_as_dict
-from ..rendering import require_finite
+from ..rendering import require_valid
 from ..result import Result
 from .architecture import architecture, training
 
@@ -42,6 +42,7 @@ class Panel:
     seconds: float = 0.0
     failure: str | None = None
     code: int = exit_codes.OK
+    not_applicable: str | None = None
 
     @property
     def title(self) -> str:
@@ -58,6 +59,8 @@ class Panel:
     @property
     def finding(self) -> str:
         """The answer in a sentence or two, or the reason why there is none."""
+        if self.not_applicable is not None:
+            return f"Not asked of this model: {self.not_applicable}."
         said = [f"{part.label}: {part.result.finding}" if part.label else part.result.finding for part in self.parts]
         return " ".join([*said, self.failed]).strip()
 
@@ -74,10 +77,11 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0, or 5 if a panel is missing, or 4 if one is not valid; if all are missing, the first one's own code."""
-        missing = [panel.code for panel in self.panels if not panel.parts]
+        asked = [panel for panel in self.panels if panel.not_applicable is None]
+        missing = [panel.code for panel in asked if not panel.parts]
         if missing:
-            return exit_codes.PARTIAL if len(missing) < len(self.panels) else missing[0]
-        return max(panel.code for panel in self.panels)
+            return exit_codes.PARTIAL if len(missing) < len(asked) else missing[0]
+        return max((panel.code for panel in asked), default=exit_codes.OK)
 
 
 def build(
@@ -110,6 +114,7 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "options": panel.options,
                 "seconds": panel.seconds,
                 "failure": panel.failure,
+                "not_applicable": panel.not_applicable,
             }
             for panel in report.panels
         ],
@@ -133,7 +138,9 @@ def _panel(
         with torch.no_grad():
             parts = tuple(Part(label, module.run(model, tokens, options)) for label, tokens in rows)
         for part in parts:
-            require_finite(part.result)
+            require_valid(part.result)
+    except NotApplicableError as error:
+        return Panel(name, (), asdict(options), time.perf_counter() - start, not_applicable=str(error))
     except Exception as error:
         failure = str(error) if isinstance(error, InvalidResultError) else f"{type(error).__name__}: {error}"
         code = exit_codes.exit_code(error)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analyses.errors import InvalidResultError
-from analyses.rendering import as_dict, as_json, as_text, number, require_finite, save, written
+from analyses.rendering import as_dict, as_json, as_text, number, require_valid, save, written
 from analyses.result import Result
 from analyses.token_text import legible, plotly_label, visible
 
@@ -43,9 +43,9 @@ def test_json_has_null_where_there_is_no_number_and_full_precision_where_there_i
 
 
 def test_a_headline_must_be_finite_and_a_cell_need_not():
-    require_finite(result(size=1, name="x", loss=0.5))
+    require_valid(result(size=1, name="x", loss=0.5))
     with pytest.raises(InvalidResultError, match="fake: mean loss is nan"):
-        require_finite(result(mean_loss=float("nan")))
+        require_valid(result(mean_loss=float("nan")))
 
 
 def test_a_saved_result_reads_back_and_leaves_nothing_half_written(tmp_path):
