@@ -44,6 +44,8 @@ class Result:
         what_it_is: what is computed, in words that a student can follow.
         how_to_read: how the figures are read, and what they cannot show.
         source: where the method is from.
+        headline: the finding as one clause for the report's summary, lower case, without a full stop ("heads L1H0 and
+            L1H3 copy what followed before"); without it the summary takes the finding's first sentence.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Result:
     what_it_is: str = ""
     how_to_read: str = ""
     source: str = ""
+    headline: str = ""
 
     @property
     def finding(self) -> str:
