@@ -5,8 +5,10 @@ from types import ModuleType
 
 ANALYSES = {
     "initialisation": "How uniform is attention before training, against the closed form?",
+    "weight-sharing": "What does one matrix for reading and predicting tokens save, and what does it do?",
     "circuits": "What do the heads look for (QK) and write (OV), and how do they compose?",
     "logit-lens": "At which block does the prediction form?",
+    "attribution": "Which components, heads and neurons write the token that really comes next?",
     "residual-ablation": "What does each contribution to the residual stream do to the loss?",
 }
 

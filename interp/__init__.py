@@ -15,6 +15,7 @@ from .errors import EmptyMatchError as EmptyMatchError
 from .errors import HookNeverFiredError as HookNeverFiredError
 from .errors import HookReturnError as HookReturnError
 from .errors import NonFiniteError as NonFiniteError
+from .errors import NotASumError as NotASumError
 from .errors import OutOfRangeError as OutOfRangeError
 from .errors import PointOffError as PointOffError
 from .errors import ShapeError as ShapeError

@@ -60,6 +60,18 @@ class TokensError(ValueError):
     """Tokens with which a question cannot be answered."""
 
 
+class MetricError(ValueError):
+    """A metric that does not give one number per prompt."""
+
+
+class DegenerateBaselineError(ValueError):
+    """Two runs that a metric cannot tell apart, so that no effect can be set in proportion to their difference."""
+
+
+class NotASumError(ValueError):
+    """A stream, score or set of logits that is no sum of what was written, so that it has no shares."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x' or 'y'?` for the nearest known names, or nothing."""
     nearest = get_close_matches(name, list(known), n=3, cutoff=0.5)
