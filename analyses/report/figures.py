@@ -9,6 +9,7 @@ from plotly.io import to_json
 from ..colours import SERIES
 from ..errors import FigureError
 from ..token_text import plotly_label
+from .embedded import in_script
 
 _LABELLED = ("x", "y", "text", "hovertext", "customdata", "name", "labels", "ids")
 _NUMERIC = ("x", "y", "z")
@@ -26,7 +27,7 @@ _AXIS = {
     "minorloglabels": "complete",
 }
 _BAR = {"outlinewidth": 0, "thickness": 12}
-_TEMPLATE = go.layout.Template(
+TEMPLATE = go.layout.Template(
     layout={
         "colorway": list(SERIES),
         "margin": {"l": 12, "r": 12, "t": 12, "b": 12},
@@ -42,6 +43,8 @@ _TEMPLATE = go.layout.Template(
         "scatter": [go.Scatter(marker_colorbar=_BAR)],
     },
 )
+"""The look that all figures share; it stands in the page once."""
+TEMPLATE_JSON = in_script(to_json(TEMPLATE.to_plotly_json(), validate=False, remove_uids=False))
 
 
 def figure_json(figure: go.Figure) -> str:
@@ -55,7 +58,8 @@ def figure_json(figure: go.Figure) -> str:
         _require_labels_fit(trace)
         for name in _NUMERIC:
             if name in trace and _is_float(trace[name]):
-                trace[name] = np.where(np.isfinite(trace[name]), trace[name], np.nan)
+                # Seven digits: far more than a screen can show, in half the bytes.
+                trace[name] = np.where(np.isfinite(trace[name]), trace[name], np.nan).astype(np.float32)
         _shorten_cells(trace)
         for name in _LABELLED:
             if name in trace and trace[name] is not None:
@@ -68,18 +72,21 @@ def figure_json(figure: go.Figure) -> str:
         if axis.categoryarray is not None:
             axis.categoryarray = _literal(axis.categoryarray)
     # The page says the title; the page's script gives the colours of the reader's scheme.
-    figure.update_layout(template=_TEMPLATE, title=None)
+    figure.update_layout(template=None, title=None)
     if figure.layout.annotations and figure.layout.margin.t is None:
         figure.update_layout(margin_t=_SUBPLOT_TITLE)
     if all(trace.type == "heatmap" for trace in figure.data):
         figure.update_xaxes(showgrid=False)
         figure.update_yaxes(showgrid=False)
-    return (
-        to_json(figure, validate=False)
-        .replace("<", "\\u003c")
-        .replace("\u2028", "\\u2028")
-        .replace("\u2029", "\\u2029")
-    )
+    return in_script(to_json(figure, validate=False))
+
+
+def figure_height(figure: go.Figure) -> int:
+    """The height in pixels: the figure's own, else what the rows of its heat maps need, so that nothing moves later."""
+    if figure.layout.height is not None:
+        return int(figure.layout.height)
+    rows = [len(trace.z) for trace in figure.data if trace.type == "heatmap" and trace.z is not None]
+    return min(640, max(260, 150 + 32 * max(rows))) if rows else 380
 
 
 def has_gaps(figure: go.Figure) -> bool:

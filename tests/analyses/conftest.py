@@ -7,8 +7,11 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 from analyses.catalogue import ANALYSES
+from analyses.model_source import resolved
+from analyses.prompts import Prompts
+from analyses.report import build
 from models.loading import folder
-from tests.conftest import order_one_model
+from tests.conftest import order_one_model, random_tokens
 
 HOSTILE = ("<unk>", "</script>", "🙂", "\n", "שלום", "", " the", "<b>x</b>", "&amp;", "\u202e", "$x^2$", "%{x}")
 PLAIN = ("one", "two", "three", "four", "five")
@@ -26,6 +29,13 @@ def model_folder(tmp_path_factory):
     folder.save(model, place)
     (place / "sample.txt").write_text(" ".join(PLAIN * 12), encoding="utf-8")
     return place
+
+
+@pytest.fixture(scope="session")
+def built(model_folder):
+    """The report on the small model, with every analysis in it."""
+    source = resolved(str(model_folder))
+    return build(source.load(), source, Prompts(random_tokens(length=8), "random tokens"))
 
 
 @pytest.fixture

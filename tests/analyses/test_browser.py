@@ -9,16 +9,16 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from analyses.model_source import resolved
-from analyses.prompts import Prompts
-from analyses.report import Panel, Part, build, html
+from analyses.rendering import number
+from analyses.report import Panel, Part, html
+from analyses.report.embedded import ROWS
 from analyses.result import Result
 from analyses.token_text import legible, visible
 from tests.analyses.conftest import HOSTILE
-from tests.analyses.test_report import numbers_in
-from tests.conftest import random_tokens
+from tests.analyses.test_report import headlines
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed, so no page is looked at")
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed, so no page is looked at"
@@ -44,9 +44,7 @@ def hostile_panel():
 
 
 @pytest.fixture(scope="module")
-def report(model_folder):
-    source = resolved(str(model_folder))
-    built = build(source.load(), source, Prompts(random_tokens(length=8), "random tokens"))
+def report(built):
     return replace(built, panels=(*built.panels, hostile_panel()))
 
 
@@ -63,18 +61,32 @@ def browser(report, tmp_path_factory):
     try:
         browser.set_script_timeout(60)
         browser.get((folder / "report.html").as_uri())
-        browser.execute_async_script("""
-            const done = arguments[0], root = document.documentElement;
-            const look = () => ("drawn" in root.dataset ? done() : setTimeout(look, 50));
-            look();
-        """)
         yield browser
     finally:
         browser.quit()
 
 
-def test_every_figure_is_drawn_without_an_error_and_without_asking_the_network(browser, report):
-    n_figures = sum(len(part.result.figures) for panel in report.panels for part in panel.parts)
+@pytest.fixture(scope="module")
+def scrolled(browser):
+    """The browser once every figure has been near its window, and so is drawn."""
+    before = browser.execute_script("return document.querySelectorAll('.plot[data-drawn]').length")
+    browser.execute_async_script("""
+        const done = arguments[0];
+        const look = () => {
+            const plot = document.querySelector(".plot:not([data-drawn])");
+            if (!plot) return done();
+            plot.scrollIntoView();
+            setTimeout(look, 30);
+        };
+        look();
+    """)
+    assert before < len(browser.execute_script("return [...document.querySelectorAll('.plot')]"))
+    return browser
+
+
+def test_every_figure_is_drawn_without_an_error_and_without_asking_the_network(scrolled, report):
+    browser = scrolled
+    n_figures = sum(len(result.figures) for panel in report.panels for result in panel.results)
     drawn = browser.execute_script("""
         return [...document.querySelectorAll(".plot")].map((plot) =>
             plot.querySelectorAll("svg .trace, svg .heatmaplayer .hm").length);
@@ -89,31 +101,46 @@ def test_every_figure_is_drawn_without_an_error_and_without_asking_the_network(b
 
 
 def test_the_numbers_on_the_page_are_the_results(browser, report):
-    for panel in report.panels:
-        shown = browser.execute_script(
-            "return [...document.getElementById(arguments[0]).querySelectorAll('data')].map((d) => d.value)", panel.name
+    browser.execute_script("document.querySelectorAll('details.table').forEach((d) => { d.open = true; })")
+    WebDriverWait(browser, 20).until(
+        lambda b: b.execute_script(
+            "return [...document.querySelectorAll('details.table')].every((d) => d.querySelector('table'))"
         )
-        expected = [value for part in panel.parts for value in numbers_in(part.result)]
-        assert [text == "" for text in shown] == [bool(np.isnan(value)) for value in expected]
-        assert [json.loads(text) for text in shown if text] == [value for value in expected if not np.isnan(value)]
+    )
+    for panel in report.asked:
+        shown = browser.execute_script(
+            """
+            const panel = document.getElementById(arguments[0]);
+            const texts = (place) => [...place.querySelectorAll("td")].map((td) => td.textContent);
+            return [[...panel.querySelectorAll(".numbers data")].map((d) => d.value),
+                    [...panel.querySelectorAll("details.table")].map(texts)];
+            """,
+            panel.name,
+        )
+        assert [json.loads(text) for text in shown[0]] == [v for result in panel.results for v in headlines(result)]
+        tables = [table for result in panel.results for table in result.tables.values()]
+        for texts, table in zip(shown[1], tables, strict=True):
+            assert texts == [number(v) for row in table.head(ROWS).itertuples(index=False) for v in row]
 
 
-def test_the_figures_draw_the_numbers_of_the_results(browser, report):
+def test_the_figures_draw_the_numbers_of_the_results(scrolled, report):
     """What plotly holds after drawing, decoded by the browser, against the figure that the analysis returned."""
-    drawn = browser.execute_script("""
+    drawn = scrolled.execute_script("""
         const plain = (values) => Array.from(values, (v) => (v && v.length !== undefined && typeof v !== "string"
             ? plain(v) : Number.isFinite(v) ? v : null));
         return [...document.querySelectorAll(".plot")].map((plot) =>
             plot._fullData.map((trace) => plain(trace.type === "heatmap" ? trace.z : trace.y)));
     """)
-    figures = [f for panel in report.panels for part in panel.parts for f in part.result.figures.values()]
+    figures = [f for panel in report.panels for result in panel.results for f in result.figures.values()]
     for shown, figure in zip(drawn, figures, strict=True):
         for values, trace in zip(shown, figure.data, strict=True):
-            wanted = np.asarray(trace.z if trace.type == "heatmap" else trace.y, dtype=float)
-            np.testing.assert_array_equal(np.array(values, dtype=float), wanted)
+            across = trace.type == "bar" and trace.orientation == "h"
+            wanted = np.asarray(trace.z if trace.type == "heatmap" else trace.x if across else trace.y, dtype=float)
+            np.testing.assert_array_equal(np.array(values, dtype=np.float32), wanted.astype(np.float32))
 
 
-def test_odd_tokens_are_shown_as_text(browser):
+def test_odd_tokens_are_shown_as_text(scrolled):
+    browser = scrolled
     labels = browser.execute_script("""
         return [...document.querySelectorAll("#odd .xtick text")].map((label) => label.textContent)
     """)
@@ -127,7 +154,8 @@ def test_odd_tokens_are_shown_as_text(browser):
     assert "</scri…" in inside
 
 
-def test_a_cell_without_value_is_hatched_and_not_drawn(browser):
+def test_a_cell_without_value_is_hatched_and_not_drawn(scrolled):
+    browser = scrolled
     fill = browser.execute_script(
         "return getComputedStyle(document.querySelector('#odd .plot.gapped .bglayer .bg')).fill"
     )

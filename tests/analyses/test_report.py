@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,12 +13,12 @@ import pytest
 from analyses import exit_codes
 from analyses.errors import FigureError
 from analyses.model_source import resolved
-from analyses.prompts import Prompts, pair
+from analyses.prompts import pair
 from analyses.report import Panel, Part, Report, build, html
+from analyses.report.embedded import ROWS
 from analyses.report.figures import figure_json, has_gaps
-from analyses.result import Result
+from analyses.result import Identity, Result
 from tests.analyses.conftest import HOSTILE
-from tests.conftest import random_tokens
 
 
 class Page(HTMLParser):
@@ -55,31 +56,60 @@ def fake(verdict="fine", numbers=None, table=None, figure=None):
 
 def page_of(*panels):
     manifest = {"tokens": "none", "date": "2020-01-01T00:00:00+00:00", "packages": {"torch": "2"}}
-    return Page(html(Report("tiny", {"Blocks": "2"}, panels, manifest)))
+    return Page(html(Report("tiny", {"tiny": {"Blocks": "2"}}, panels, manifest)))
 
 
 def panel(result):
     return Panel(result.name, (Part("", result),))
 
 
-@pytest.fixture(scope="module")
-def built(model_folder):
-    source = resolved(str(model_folder))
-    return build(source.load(), source, Prompts(random_tokens(length=6), "random tokens"))
+def headlines(result):
+    """The headline numbers of a result in the order of the page."""
+    return [value for value in result.numbers.values() if not isinstance(value, str)]
 
 
-def numbers_in(result):
-    """Every number of a result in the order of the page: the headlines, then the tables row by row."""
-    values = [*result.numbers.values(), *(v for table in result.tables.values() for v in table.to_numpy().ravel())]
-    return [value for value in values if not isinstance(value, str)]
+def embedded(page, kind):
+    """What the page's own scripts read: `data` of each panel, or the figures."""
+    wanted = {"data": lambda a: a.get("class") == "data", "figure": lambda a: "data-for" in a}[kind]
+    return [json.loads(text) for attributes, text in page.scripts if wanted(attributes)]
 
 
-def test_every_number_of_every_result_stands_in_the_page_in_full_precision(built):
-    expected = [value for panel in built.panels for part in panel.parts for value in numbers_in(part.result)]
-    shown = Page(html(built)).data
-    assert len(shown) == len(expected) > 100
-    for text, value in zip(shown, expected, strict=True):
-        assert (text == "" and np.isnan(value)) or json.loads(text) == value
+def same(shown, value):
+    """Whether the page holds the value to nine digits, and nothing where there is none."""
+    if isinstance(value, str | bool | np.bool_):
+        return shown == value
+    if pd.isna(value) or np.isinf(value):
+        return shown is None
+    return shown == pytest.approx(value, rel=1e-8)
+
+
+def test_every_number_of_every_result_stands_in_the_page(built):
+    page = Page(html(built))
+    results = [result for panel in built.panels for result in panel.results]
+    expected = [value for result in results for value in headlines(result)]
+    assert [json.loads(text) for text in page.data] == expected
+    assert len(expected) > 10
+    data = [part["result"] for panel in embedded(page, "data") for part in panel["parts"]]
+    n_cells = 0
+    for shown, result in zip(data, results, strict=True):
+        assert [table["title"] for table in shown["tables"]] == list(result.tables)
+        for drawn, table in zip(shown["tables"], result.tables.values(), strict=True):
+            assert drawn["columns"] == list(table.columns)
+            for values, name in zip(drawn["values"], table.columns, strict=True):
+                column = table[name].tolist()[:ROWS]
+                assert len(values) == len(column)
+                assert all(same(one, other) for one, other in zip(values, column, strict=True))
+                n_cells += len(values)
+    assert n_cells > 1000
+
+
+def test_a_long_table_is_cut_and_the_page_says_so():
+    page = page_of(panel(fake(table=pd.DataFrame({"x": range(ROWS + 1)}))))
+    table = embedded(page, "data")[0]["parts"][0]["result"]["tables"][0]
+    assert (len(table["values"][0]), table["rows"]) == (ROWS, ROWS + 1)
+    assert "401 rows, of which the page holds the first 400" in "".join(page.text)
+    whole = page_of(panel(fake(table=pd.DataFrame({"x": range(ROWS)}))))
+    assert "of which the page holds" not in "".join(whole.text)
 
 
 def test_the_manifest_has_what_a_repetition_needs(built):
@@ -115,11 +145,12 @@ def test_a_token_is_text_wherever_it_stands(token):
     )
     assert [tag for tag, _ in page.tags].count("script") == [tag for tag, _ in harmless.tags].count("script")
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags}
-    drawn = next(json.loads(text) for attributes, text in page.scripts if "data-for" in attributes)
+    drawn = embedded(page, "figure")[0]
+    assert embedded(page, "data")[0]["parts"][0]["result"]["tables"][0]["values"] == [[token]]
     assert len(drawn["layout"]["xaxis"]["ticktext"]) == 1
     assert "<" not in json.dumps(drawn["layout"]["xaxis"]["ticktext"])
     if token.isprintable() and token:
-        assert "".join(page.text).count(token) == 4  # the verdict twice, the number, the table's cell
+        assert "".join(page.text).count(token) == 2  # the verdict and the number
 
 
 def test_directions_of_writing_cannot_be_turned():
@@ -128,13 +159,15 @@ def test_directions_of_writing_cannot_be_turned():
     assert "c\\u202ed" in page.text
 
 
-def test_what_is_missing_is_a_dash_and_a_hatched_cell_and_never_zero():
+def test_what_is_missing_is_null_and_a_hatched_cell_and_never_zero():
     table = pd.DataFrame({"value": [0.0, np.nan, np.inf], "whole": pd.array([1, None, 3], dtype="Int64")})
     figure = go.Figure(go.Heatmap(z=[[0.0, np.nan], [1.0, np.inf]]))
-    page = page_of(panel(fake(table=table, figure=figure)))
-    assert page.data[1:] == ["0.0", "1", "", "", "", "3"]
-    cells = [text for text in page.text if text in ("0", "1", "3", "–")]
-    assert cells[1:7] == ["0", "1", "–", "–", "–", "3"]
+    page = page_of(panel(fake(numbers={"none": float("nan")}, table=table, figure=figure)))
+    assert page.data == [""]
+    assert "–" in page.text
+    shown = embedded(page, "data")[0]["parts"][0]["result"]["tables"][0]
+    assert shown["values"] == [[0.0, None, None], [1, None, 3]]
+    assert shown["floats"] == [1, 0]
     assert has_gaps(figure)
     assert "Hatched: no value." in page.text
     assert not has_gaps(go.Figure(go.Heatmap(z=[[0.0, 2.0], [1.0, 3.0]])))
@@ -161,12 +194,46 @@ def test_labels_of_the_right_length_are_drawn():
 
 
 def test_an_analysis_that_fails_leaves_its_reason_and_the_others_stand():
-    failed = Panel("circuits", failure="ValueError: <no> heads", code=exit_codes.INTERNAL)
+    failed = Panel("circuits", (Part("", failure="ValueError: <no> heads", code=exit_codes.INTERNAL),))
     report = Report("tiny", {}, (panel(fake()), failed), {})
     assert report.exit_code == exit_codes.PARTIAL
     assert Report("tiny", {}, (failed,), {}).exit_code == exit_codes.INTERNAL
     assert Report("tiny", {}, (panel(fake()),), {}).exit_code == exit_codes.OK
     assert any("ValueError: <no> heads" in text for text in page_of(panel(fake()), failed).text)
+
+
+def test_a_question_that_was_not_asked_stands_in_a_list_and_is_no_failure():
+    unasked = Panel("fake-heads", (Part("", not_applicable="it has <no> heads"),))
+    report = Report("tiny", {}, (panel(fake()), unasked), {})
+    assert report.exit_code == exit_codes.OK
+    page = page_of(panel(fake()), unasked)
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == [
+        *("summary", "fake", "not-asked", "manifest")
+    ]
+    assert {"Fake heads", "it has <no> heads."} <= set(page.text)
+
+
+def test_identities_stand_beside_the_numbers_and_a_failing_one_is_open():
+    held, broken = Identity("halves sum to the whole", 1e-7, 1e-5), Identity("twice is double", 0.5, 1e-5)
+    for identities, said, is_open in (
+        ((held,), "1 of 1 identity holds", False),
+        ((held, broken), "1 of 2 identities hold", True),
+    ):
+        page = page_of(panel(replace(fake(), identities=identities)))
+        assert any(said in text for text in page.text)
+        assert "✓ holds." in page.text
+        assert ("✗ fails." in page.text) is is_open
+        backing = next(attributes for tag, attributes in page.tags if attributes.get("class") == "backing")
+        assert ("open" in backing) is is_open
+    assert embedded(page, "data")[0]["parts"][0]["result"]["identities"][1]["holds"] is False
+
+
+def test_every_link_of_the_contents_has_its_section(built):
+    page = Page(html(built))
+    targets = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    ids = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert targets == [f"#{name}" for name in ids]
+    assert len(ids) > 4
 
 
 def test_a_pair_is_compared_from_the_first_token_that_differs(model_folder, one_analysis):

@@ -1,6 +1,8 @@
 "use strict";
+// Each figure is drawn when it comes near the window, so that the page opens at once.
 (() => {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const NEAR = "700px 0px";
+  const template = JSON.parse(document.getElementById("template").textContent);
   const axisNames = (layout, letter) => Object.keys(layout).filter((key) => key.startsWith(letter + "axis"));
 
   // The colours of the page, as keys that both newPlot's layout and relayout take.
@@ -66,27 +68,29 @@
     return layout;
   }
 
-  function height(data, layout) {
-    const rows = data.filter((trace) => trace.type === "heatmap").map((trace) => length(trace.y));
-    return layout.height || (rows.length ? Math.min(640, Math.max(260, 150 + 32 * Math.max(...rows))) : 380);
-  }
-
-  function draw(holder) {
+  function draw(plot) {
+    near.unobserve(plot);
+    const holder = document.querySelector(`script[data-for="${plot.id}"]`);
     const spec = JSON.parse(holder.textContent);
-    const plot = document.getElementById(holder.dataset.for);
+    holder.remove();
+    spec.layout.template = structuredClone(template);
     for (const axes of ["x", "y"]) if (!axisNames(spec.layout, axes).length) spec.layout[axes + "axis"] = {};
     const layout = fitted(spec.data, spec.layout, plot.parentElement.clientWidth);
     const least = leastWidth(spec.data, layout);
     plot.style.minWidth = least + "px";
-    plot.style.height = height(spec.data, layout) + "px";
     if (least > plot.parentElement.clientWidth) plot.closest("figure").classList.add("wide");
     assign(layout, colours(layout));
     const config = { responsive: true, displaylogo: false, displayModeBar: false, scrollZoom: false };
-    return Plotly.newPlot(plot, spec.data, layout, config).then(() => {
-      dark.addEventListener("change", () => Plotly.relayout(plot, colours(plot.layout)));
-    });
+    return Plotly.newPlot(plot, spec.data, layout, config).then(() => { plot.dataset.drawn = ""; });
   }
 
-  const holders = [...document.querySelectorAll('script[type="application/json"][data-for]')];
-  Promise.all(holders.map(draw)).then(() => document.documentElement.setAttribute("data-drawn", String(holders.length)));
+  const near = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
+    { rootMargin: NEAR },
+  );
+  const plots = [...document.querySelectorAll(".plot")];
+  plots.forEach((plot) => near.observe(plot));
+  const drawn = () => plots.filter((plot) => "drawn" in plot.dataset);
+  document.addEventListener("scheme", () => drawn().forEach((plot) => Plotly.relayout(plot, colours(plot.layout))));
+  window.addEventListener("beforeprint", () => plots.filter((plot) => !("drawn" in plot.dataset)).forEach(draw));
 })();
