@@ -2,7 +2,7 @@
 
 import errno
 
-from interp.errors import NonFiniteError, TokensError
+from interp.errors import DegenerateBaselineError, MetricError, NonFiniteError, TokensError
 from models.errors import CheckpointError, ConfigError, CorpusError, InputError, TokenizerError, TrainingError
 
 from .errors import BadFileError, InvalidResultError, NotApplicableError, NothingToChooseError, OptionError, PairError
@@ -23,12 +23,14 @@ _CODES: dict[type[BaseException], int] = {
     NothingToChooseError: USAGE,
     NotApplicableError: USAGE,
     TokensError: USAGE,
+    MetricError: USAGE,
     BadFileError: BAD_FILE,
     CheckpointError: BAD_FILE,
     ConfigError: BAD_FILE,
     CorpusError: BAD_FILE,
     InvalidResultError: INVALID_RESULT,
     NonFiniteError: INVALID_RESULT,
+    DegenerateBaselineError: INVALID_RESULT,
     TrainingError: INVALID_RESULT,
     FloatingPointError: INVALID_RESULT,
     KeyboardInterrupt: INTERRUPTED,

@@ -9,11 +9,14 @@ in annotations, in sites and in results:
 * `layer`: blocks, from 0; `component`: what writes into the stream (embeddings, heads, MLPs, biases).
 """
 
+from .effects import Effects as Effects
 from .errors import AxisError as AxisError
 from .errors import CompiledModelError as CompiledModelError
+from .errors import DegenerateBaselineError as DegenerateBaselineError
 from .errors import EmptyMatchError as EmptyMatchError
 from .errors import HookNeverFiredError as HookNeverFiredError
 from .errors import HookReturnError as HookReturnError
+from .errors import MetricError as MetricError
 from .errors import NonFiniteError as NonFiniteError
 from .errors import NotASumError as NotASumError
 from .errors import OutOfRangeError as OutOfRangeError
@@ -31,11 +34,18 @@ from .interventions import patch as patch
 from .interventions import resample as resample
 from .interventions import zero as zero
 from .lenses import logit_lens as logit_lens
+from .metrics import Divergence as Divergence
+from .metrics import Function as Function
+from .metrics import LogitDifference as LogitDifference
+from .metrics import LogProbability as LogProbability
+from .metrics import Loss as Loss
+from .metrics import Metric as Metric
 from .protocol import HookedModel as HookedModel
 from .sites import Cell as Cell
 from .sites import Site as Site
 from .sites import site as site
 from .sites import sites as sites
 from .statistics import over_prompts as over_prompts
+from .sweep import sweep as sweep
 from .weights import composition_scores as composition_scores
 from .weights import copying_scores as copying_scores

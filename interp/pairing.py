@@ -1,0 +1,87 @@
+"""Clean and corrupted prompts, checked before anything is run: partners, differences, and a metric that sees them."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .errors import DegenerateBaselineError, TokensError
+
+Prompts = Int[Tensor, "prompt pos"]
+
+
+def paired(model: Any, clean: Tensor, corrupted: Tensor, broadcast: bool) -> tuple[Prompts, Prompts]:
+    """Both as they were given, or the single one repeated where `broadcast` allows it.
+
+    Raises:
+        TokensError: prompts that have no partner, position by position; the message shows both.
+        DegenerateBaselineError: a prompt that is the same in both runs.
+    """
+    for name, tokens in (("clean", clean), ("corrupted", corrupted)):
+        if tokens.ndim != 2 or 0 in tokens.shape:
+            raise TokensError(f"the {name} tokens must be [prompt, pos] with neither empty, not {list(tokens.shape)}")
+    if clean.shape[1] != corrupted.shape[1]:
+        raise TokensError(
+            "clean and corrupted prompts must have the same number of tokens, so that each position has a partner\n"
+            f"  clean,     {clean.shape[1]} tokens: {shown(model, clean[0])}\n"
+            f"  corrupted, {corrupted.shape[1]} tokens: {shown(model, corrupted[0])}"
+        )
+    if len(clean) != len(corrupted):
+        if not broadcast or 1 not in (len(clean), len(corrupted)):
+            raise TokensError(
+                f"{len(clean)} clean prompts and {len(corrupted)} corrupted ones have no partners; "
+                "broadcast=True lets a single one stand for all"
+            )
+        n_prompts = max(len(clean), len(corrupted))
+        clean, corrupted = clean.expand(n_prompts, -1), corrupted.expand(n_prompts, -1)
+    same = (clean == corrupted).all(dim=1)
+    if bool(same.any()):
+        prompt = int(same.nonzero()[0])
+        raise DegenerateBaselineError(
+            f"prompt {prompt} is the same clean and corrupted, so nothing can be patched: {shown(model, clean[prompt])}"
+        )
+    return clean, corrupted
+
+
+def shown(model: Any, row: Int[Tensor, " pos"]) -> str:
+    """The tokens of a prompt, as text where the model has a tokenizer."""
+    # A model of the protocol need not have a tokenizer.
+    if getattr(model, "tokenizer", None) is None:
+        return str(row.tolist())
+    return " ".join(f"[{token}]" for token in model.to_str_tokens(row))
+
+
+def require_gap(
+    clean: Float[Tensor, " prompt"],
+    corrupted: Float[Tensor, " prompt"],
+    logits: Float[Tensor, "prompt pos d_vocab"],
+    name: str,
+) -> None:
+    """Nothing, if the metric differs between the runs by more than the logits' rounding.
+
+    Raises:
+        DegenerateBaselineError: it does not.
+    """
+    difference = abs(float(clean.mean() - corrupted.mean()))
+    # The metric was computed in float64 from logits that were rounded to the model's dtype.
+    rounding = 10 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
+    if difference <= rounding:
+        raise DegenerateBaselineError(
+            f"the {name} is {float(clean.mean()):.6g} on the clean and {float(corrupted.mean()):.6g} on the "
+            "corrupted prompts: there is no difference that a patch could bring back"
+        )
+
+
+def fitting_reference(model: Any, reference: Tensor, edited: Tensor) -> Prompts:
+    """The reference prompts.
+
+    Raises:
+        TokensError: they have another length than the prompts that are edited.
+    """
+    if reference.ndim != 2 or reference.shape[1:] != edited.shape[1:]:
+        raise TokensError(
+            f"the reference has shape {list(reference.shape)}; it must have the prompts' {edited.shape[1]} positions, "
+            f"as {shown(model, edited[0])}"
+        )
+    return reference
