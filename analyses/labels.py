@@ -21,3 +21,8 @@ def stream_label(name: str) -> str:
     _, layer, point = name.split(".")
     place = point.removeprefix("hook_resid_")
     return "embedding" if (layer, place) == ("0", "pre") else f"{layer} {place}"
+
+
+def head_label(layer: int, head: int) -> str:
+    """The head's name, "L0H3": both counted from 0."""
+    return f"L{layer}H{head}"

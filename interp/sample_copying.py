@@ -10,7 +10,7 @@ from .head_scores import HeadScores
 
 
 def direct_path_obstacle(model: Any) -> str | None:
-    """Why the way from a head straight to the logits is not linear here; None if it is, up to the final norm's scale."""
+    """Why the way from a head to the logits is not linear here; None if it is, up to the final norm's scale."""
     if getattr(model.cfg, "norm_placement", "pre") == "post":
         return "the blocks norm the stream behind each head"
     if getattr(model.cfg, "use_normalization_before_and_after", False):
@@ -40,7 +40,7 @@ def copying_on_samples(model: Any, tokens: Int[Tensor, "sequence pos"], start: i
     values = []
     names = [f"blocks.{n}.attn.hook_{kind}" for n in range(model.cfg.n_layers) for kind in ("v", "pattern")]
     _, cache = model.run_with_cache(tokens, names_filter=names)
-    W_U = model.W_U.double()
+    W_U = _read_by_the_unembedding(model)
     sample = tokens[:, start:]
     columns = (W_U - W_U.mean(dim=1, keepdim=True))[:, sample].movedim(0, 1)
     for layer in range(model.cfg.n_layers):
@@ -51,6 +51,14 @@ def copying_on_samples(model: Any, tokens: Int[Tensor, "sequence pos"], start: i
     n = sample.shape[1]
     null = torch.full((len(tokens), model.cfg.n_layers), _scaled(1.0, float(n)), dtype=torch.float64)
     return HeadScores(torch.stack(values, dim=1), null.to(tokens.device))
+
+
+def _read_by_the_unembedding(model: Any) -> Float[Tensor, "d_model d_vocab"]:
+    # A final LayerNorm takes away the mean of what each head wrote, whatever its weights were folded into.
+    W_U, cfg = model.W_U.double(), model.cfg
+    centres = cfg.normalization_type in ("LN", "LNPre") and not getattr(cfg, "final_rms", False)
+    has_norm = getattr(cfg, "final_norm", None) is not False
+    return W_U - W_U.mean(dim=0, keepdim=True) if centres and has_norm else W_U
 
 
 def _scores(

@@ -25,7 +25,7 @@ def test_a_head_that_raises_what_it_attends_to_scores_one_and_its_opposite_minus
 
 
 def test_a_head_that_raises_all_tokens_of_the_sample_alike_scores_the_null():
-    model, tokens = order_one_model(), different_tokens(1)
+    model, tokens = order_one_model(normalization_type=None), different_tokens(1)
     # The output raises the sample's own tokens by the same amount, whatever was attended to.
     model.unembed.W_U.data.zero_()
     model.unembed.W_U.data[0, tokens[0]] = 1.0
@@ -38,7 +38,9 @@ def test_a_head_that_raises_all_tokens_of_the_sample_alike_scores_the_null():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("changes", [{}, {"n_key_value_heads": 2}, {"normalization_type": None}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"n_key_value_heads": 2}, {"normalization_type": None}, {"normalization_type": "RMS"}]
+)
 def test_the_score_is_that_of_every_pair_of_query_and_key_written_out(changes):
     model, tokens, start = order_one_model(**changes), different_tokens(2), 1
     found = copying_on_samples(model, tokens, start)
@@ -50,7 +52,10 @@ def test_the_score_is_that_of_every_pair_of_query_and_key_written_out(changes):
     for query in range(7):
         for key in range(start, query + 1):
             weight = cache["pattern", layer][row, head, query, key]
-            logits = weight * v[key] @ model.W_O[layer, head] @ model.W_U
+            written = weight * v[key] @ model.W_O[layer, head]
+            if model.cfg.normalization_type == "LN":
+                written = written - written.mean()
+            logits = written @ model.W_U
             raises = (logits - logits.mean()).relu()
             own += float(raises[tokens[row, key]])
             every += float(raises[tokens[row, start:]].sum())

@@ -1,0 +1,63 @@
+"""The scores of every head by every detector, as a table with intervals and nulls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from interp.head_scores import HeadScores
+from interp.statistics import over_prompts
+
+from .labels import head_label
+from .result import Identity
+
+COPYING = "copying"
+"""The score of what a head writes, beside the scores of where it looks."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the detectors gave on the tokens that fit the model.
+
+    Attributes:
+        scores: by kind; copying only where it is defined.
+        origin: the tokens in words.
+        why_prompts: why the prompts were taken and not repeated random tokens; empty where those fit.
+        why_no_copying: why there is no copying score; empty where there is one.
+        identities: what backs the scores.
+    """
+
+    scores: Mapping[str, HeadScores]
+    origin: str
+    why_prompts: str
+    why_no_copying: str
+    identities: Sequence[Identity]
+
+
+def head_table(measured: Measured, threshold: float) -> pd.DataFrame:
+    """One row for each head and kind; `is_one` says whether the score is above threshold and null.
+
+    For copying the threshold is 0, the middle of its scale: there the token itself has half of what all others have.
+    """
+    return pd.concat(
+        [kind_table(kind, scores, 0.0 if kind == COPYING else threshold) for kind, scores in measured.scores.items()],
+        ignore_index=True,
+    )
+
+
+def kind_table(kind: str, scores: HeadScores, threshold: float) -> pd.DataFrame:
+    """One row for each head: the score with its interval over sequences, and its null."""
+    score, excess = over_prompts(scores.values.cpu()), over_prompts(scores.excess.cpu())
+    n_layers, n_heads = score.mean.shape
+    is_one = (score.mean >= threshold) & (excess.low > 0)
+    return pd.DataFrame(
+        {
+            "head": [head_label(layer, head) for layer in range(n_layers) for head in range(n_heads)],
+            "kind": kind,
+            "score": score.mean.flatten().numpy(),
+            "low": score.low.flatten().numpy(),
+            "high": score.high.flatten().numpy(),
+            "null": scores.null.mean(dim=0).cpu().repeat_interleave(n_heads).numpy(),
+            "is_one": is_one.flatten().numpy(),
+        }
+    )
