@@ -65,6 +65,8 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
         "far that early answer is from the final one, in nats; rank 0 means the true next token is on top. The lens "
         "is biased in early blocks: a high KL there can mean that the prediction is not made yet, or only that it is "
         "written in directions that later blocks still turn.",
+        headline="half of the distance from the embedding to the final answer is gone, and stays gone, from place "
+        f"“{_half_way(by_site)}” on",
         source="nostalgebraist (2020), interpreting GPT: the logit lens; Belrose et al. (2023), equation 3.",
     )
 

@@ -1,6 +1,7 @@
 """Where a model comes from: a bundled name or a path, checked before anything heavy is imported."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,6 +41,25 @@ class ModelSource:
             raise BadFileError(
                 f"{str(file)!r} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
             ) from error
+
+    def sample_tokens(self) -> list[list[int]] | None:
+        """The rows of token ids that belong to the model, held out when it was trained."""
+        return self._json("sample_tokens.json")
+
+    def card(self) -> dict[str, Any]:
+        """What is known of the model's training, as it was saved beside it; empty if nothing is.
+
+        Raises:
+            BadFileError: the file is no JSON.
+        """
+        return self._json("card.json") or {}
+
+    def _json(self, name: str) -> Any:
+        file = self.path / name
+        try:
+            return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        except ValueError as error:
+            raise BadFileError(f"{str(file)!r} is not JSON: {error}") from error
 
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights' file; of several files, in the order of their names, one after the other."""

@@ -26,7 +26,9 @@ class Prompts:
 
 
 def prompts(model: Any, source: ModelSource, texts: tuple[str, ...] = (), ids: tuple[list[int], ...] = ()) -> Prompts:
-    """The given texts or token ids as tokens; without any, windows of the model's sample text, else random tokens.
+    """The given texts or token ids as tokens; without any, the model's own sample, else random tokens.
+
+    A sample text is read in windows, sample rows of token ids as they are.
 
     Raises:
         InputError: prompts of different lengths, too long, or with ids that the model does not have.
@@ -37,6 +39,10 @@ def prompts(model: Any, source: ModelSource, texts: tuple[str, ...] = (), ids: t
         return Prompts(_batch(model, rows), f"{len(rows)} prompt{'s' * (len(rows) > 1)} from the command line")
     if ids:
         return Prompts(_batch(model, [torch.tensor(row) for row in ids]), "token ids from the command line")
+    own = source.sample_tokens()
+    if own is not None:
+        tokens = _batch(model, [torch.tensor(row) for row in own])
+        return Prompts(tokens, f"the model's {tokens.shape[0]} held-out rows of {tokens.shape[1]} tokens")
     sample = source.sample()
     if sample is not None and model.tokenizer is not None:
         tokens = _windows(model, sample)

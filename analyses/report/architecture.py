@@ -1,6 +1,5 @@
 """A model's architecture in the words of its configuration."""
 
-import json
 from typing import Any
 
 from ..model_source import ModelSource
@@ -42,12 +41,29 @@ def architecture(model: Any) -> dict[str, str]:
 
 def training(source: ModelSource) -> dict[str, str]:
     """What the model was trained on and how well it did, if it has a card that says so."""
-    file = source.path / "card.json"
-    if not file.is_file():
-        return {}
-    card = json.loads(file.read_text(encoding="utf-8"))
-    loss = card["held_out"]["nats_per_token"]
-    return {
-        "Trained on": card["corpus"]["source"],
-        "Held-out loss": f"{loss['mean']:.3f} ± {loss['standard_error']:.3f} nats per token",
-    }
+    card = source.card()
+    facts = {}
+    if "source" in card.get("corpus", {}):
+        facts["Trained on"] = str(card["corpus"]["source"])
+    held_out = card.get("held_out", {})
+    if "nats_per_token" in held_out:
+        loss = held_out["nats_per_token"]
+        facts["Held-out loss"] = f"{loss['mean']:.3g} ± {loss['standard_error']:.2g} nats per token"
+    if "accuracy" in held_out:
+        facts["Held-out accuracy"] = f"{held_out['accuracy']:.2%}"
+    return facts
+
+
+def shape(model: Any) -> str:
+    """What the model is, as words that follow "is"."""
+    config = model.cfg
+    kind = "an attention-only model" if config.attn_only else "a model"
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"{kind} of {_counted(config.n_layers, 'block')} with {_counted(config.n_heads, 'head')}"
+        f"{' each' if config.n_layers > 1 else ''}, width {config.d_model} and {n_parameters:,} parameters"
+    )
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -16,8 +16,10 @@ from ..manifest import manifest
 from ..model_source import ModelSource
 from ..prompts import Prompts
 from ..rendering import require_valid
-from .architecture import architecture, training
+from .architecture import architecture, shape, training
 from .panels import Panel, Part, Report
+from .prediction import prediction
+from .summary import Subject, summary
 
 COMPARED = ("logit-lens",)
 """The analyses that read one prompt at a time, so that a pair is shown side by side."""
@@ -42,8 +44,14 @@ def build(
         if paired and name in COMPARED:
             rows = [("Clean", prompts.tokens[:1]), ("Corrupted", prompts.tokens[1:])]
         panels.append(_panel(name, analysis(name), model, rows, on_panel))
-    record = manifest(model, source, prompts)
-    return Report(source.name, {source.name: architecture(model) | training(source)}, tuple(panels), record)
+    subject = Subject(source.name, shape(model), prediction(model, source, prompts.tokens))
+    return Report(
+        source.name,
+        {source.name: architecture(model) | training(source)},
+        tuple(panels),
+        manifest(model, source, prompts),
+        summary([subject], panels, prompts.origin),
+    )
 
 
 def _panel(

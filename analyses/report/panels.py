@@ -1,6 +1,6 @@
 """What a report holds: panels with their results, or with the reason why there are none."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import exit_codes
@@ -83,6 +83,14 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """One sentence of the summary, and in a few words what it is about."""
+
+    about: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything on the page.
 
@@ -98,7 +106,7 @@ class Report:
     architecture: dict[str, dict[str, str]]
     panels: tuple[Panel, ...]
     manifest: dict[str, Any]
-    summary: tuple[str, ...] = ()
+    summary: tuple[Sentence, ...] = ()
 
     @property
     def asked(self) -> list[Panel]:
@@ -119,7 +127,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     """The report in JSON's own types, without pictures."""
     return {
         "model": report.model,
-        "summary": list(report.summary),
+        "summary": [asdict(sentence) for sentence in report.summary],
         "architecture": report.architecture,
         "panels": [_panel_as_dict(panel) for panel in report.panels],
         "manifest": report.manifest,

@@ -185,6 +185,16 @@ def test_text_for_a_model_without_tokenizer_is_refused_and_no_text_is_random_tok
     assert "8 × 9 random tokens, seed 0, because the model has no tokenizer" in result.stderr
 
 
+def test_a_model_with_rows_of_token_ids_is_run_on_them(model_folder, tmp_path, fake):
+    shutil.copytree(model_folder, tmp_path / "rows")
+    (tmp_path / "rows" / "sample_tokens.json").write_text("[[1, 2, 3], [4, 5, 6]]")
+    assert "rows on the model's 2 held-out rows of 3 tokens" in ran("fake", tmp_path / "rows").stderr
+    (tmp_path / "rows" / "sample_tokens.json").write_text("[[1, 2, 3]")
+    damaged = ran("fake", tmp_path / "rows")
+    assert damaged.exit_code == exit_codes.BAD_FILE
+    assert "sample_tokens.json' is not JSON" in damaged.stderr
+
+
 def test_a_damaged_model_is_a_bad_file(model_folder, tmp_path):
     shutil.copytree(model_folder, tmp_path / "damaged")
     weights = tmp_path / "damaged" / "model.safetensors"
