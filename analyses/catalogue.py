@@ -6,12 +6,15 @@ from types import ModuleType
 ANALYSES = {
     "initialisation": "How uniform is attention before training, against the closed form?",
     "depth": "Does the stream grow with depth, do positions become alike, and what is each block worth?",
+    "sequence-length": "Does what follows a prefix change anything, and what do more positions cost?",
     "weight-sharing": "What does one matrix for reading and predicting tokens save, and what does it do?",
     "heads": "Which heads look at the previous token, at copies, at what followed them, at the first token?",
     "circuits": "What do the heads look for (QK) and write (OV), and how do they compose?",
+    "attention-scores": "Which pairs of earlier writes make a head look where it looks?",
     "logit-lens": "At which block does the prediction form?",
     "attribution": "Which components, heads and neurons write the token that really comes next?",
     "residual-ablation": "What does each contribution to the residual stream do to the loss?",
+    "patching": "Which places and heads carry what tells one prompt from another?",
 }
 
 
