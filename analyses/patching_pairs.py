@@ -1,0 +1,156 @@
+"""The prompt pairs that patching compares: given texts or rows, repeated random tokens, or the prompts themselves."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.errors import TokensError
+from interp.pairing import paired
+from interp.repeated_tokens import ordinary_tokens, repeated_random_tokens, start_token
+
+from .errors import NotApplicableError, OptionError
+from .labels import token_labels
+
+LONGEST, SHORTEST = 8, 4
+"""Tokens of a sequence before it begins again: enough to be found by induction only, few enough to be cheap."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Prompts that differ in something, and the token that each of the two calls for.
+
+    Attributes:
+        clean: the prompts whose behaviour is asked about.
+        corrupted: their counterparts, position by position.
+        answer: what should come after each clean prompt.
+        wrong: what should come after its counterpart.
+        labels: what stands at each position, in words.
+        origin: where the pairs are from, in words.
+    """
+
+    clean: Int[Tensor, "pair pos"]
+    corrupted: Int[Tensor, "pair pos"]
+    answer: Int[Tensor, " pair"]
+    wrong: Int[Tensor, " pair"]
+    labels: tuple[str, ...]
+    origin: str
+
+
+def one_pair(
+    model: Any,
+    clean: Int[Tensor, " pos"],
+    corrupted: Int[Tensor, " other_pos"],
+    answer: str | None = None,
+    wrong: str | None = None,
+) -> Pairs:
+    """Two given prompts; where a token is not given, what the model itself says after either.
+
+    Raises:
+        TokensError, DegenerateBaselineError: as `interp.pairing.paired`.
+        OptionError: an answer that is not a single token.
+    """
+    rows, others = paired(model, clean[None], corrupted[None], broadcast=False)
+    said = model(torch.cat([rows, others]))[:, -1].argmax(dim=-1)
+    answers, wrongs = (
+        said[at : at + 1] if text is None else single_token(model, text).to(said)
+        for at, text in enumerate((answer, wrong))
+    )
+    texts = zip(token_labels(model, clean), token_labels(model, corrupted), strict=True)
+    labels = _numbered([one if one == other else f"{one} → {other}" for one, other in texts])
+    compared = " and ".join(f"“{label}”" for label in token_labels(model, torch.cat([answers, wrongs])))
+    whose = "given" if answer is not None and wrong is not None else "the model's own, where not given"
+    return Pairs(rows, others, answers, wrongs, labels, f"one pair; the tokens compared are {compared}, {whose}")
+
+
+def single_token(model: Any, text: str) -> Int[Tensor, " one"]:
+    """The text as one token.
+
+    Raises:
+        OptionError: it is none, or several; the message lists them.
+    """
+    tokens = model.to_tokens(text, prepend_bos=False)[0]
+    if len(tokens) != 1:
+        listed = " ".join(f"[{token}]" for token in token_labels(model, tokens)) or "none"
+        spaced = model.to_tokens(f" {text.strip()}", prepend_bos=False)[0]
+        hint = f". Did you mean {f' {text.strip()}'!r}, with its space?" if len(spaced) == 1 else ""
+        raise OptionError(f"{text!r} must be a single token of the model; it is {len(tokens)}: {listed}{hint}")
+    return tokens
+
+
+def repeated_pairs(model: Any, n_pairs: int, seed: int) -> Pairs:
+    """Random tokens of which the first half begins again; corrupted, the token that would come next was another one.
+
+    Whoever looks back for what followed the last token finds the answer in the clean prompt and another token in the
+    corrupted one. No text is needed, and nothing else tells the two apart.
+
+    Raises:
+        TokensError: the model's context or vocabulary is too small.
+    """
+    n_start = 0 if start_token(model) is None else 1
+    length = min(LONGEST, 2 * (model.cfg.n_ctx - n_start) // 3, len(ordinary_tokens(model)) - 1)
+    if length < SHORTEST:
+        raise TokensError(f"a context of {model.cfg.n_ctx} tokens is too short to repeat {SHORTEST // 2} of {SHORTEST}")
+    # One token more than the sequence has, to take the place of the answer: different from all others.
+    drawn = repeated_random_tokens(
+        model, n_pairs, torch.Generator().manual_seed(seed), length=length + 1, copies=1
+    ).tokens
+    sequence, other = drawn[:, n_start:-1], drawn[:, -1]
+    again = length // 2
+    clean = torch.cat([drawn[:, :n_start], sequence, sequence[:, :again]], dim=1)
+    corrupted = clean.clone()
+    corrupted[:, n_start + again] = other
+    labels = [f"token {at}" for at in range(length)] + [f"token {at} again" for at in range(again)]
+    labels[again] = f"token {again} → other"
+    return Pairs(
+        clean,
+        corrupted,
+        sequence[:, again],
+        other,
+        _numbered(["start"] * n_start + labels),
+        f"{n_pairs} pairs of {length} random tokens of which the first {again} begin again (seed {seed}); corrupted, "
+        f"token {again}, which comes next, was another one",
+    )
+
+
+def nearest_pairs(tokens: Int[Tensor, "prompt pos"], labels: list[list[str]], n_pairs: int) -> Pairs:
+    """Each prompt without its last token, and the prompt most like it that ends in another token.
+
+    Raises:
+        NotApplicableError: no two prompts end in different tokens.
+    """
+    read, last = tokens[:, :-1], tokens[:, -1]
+    differences = (read[:, None] != read[None]).sum(dim=2)
+    usable = (differences > 0) & (last[:, None] != last[None])
+    if not bool(usable.any()):
+        raise NotApplicableError(
+            "its context is too short for repeated tokens, and of the given prompts no two that differ end in "
+            "different tokens: give --clean and --corrupted, or more prompts"
+        )
+    cost = torch.where(usable, differences, read.shape[1] + 1)
+    fewest, partner = cost.min(dim=1)
+    rows = fewest.argsort(stable=True)[:n_pairs]
+    rows = rows[fewest[rows] <= read.shape[1]]
+    partners = partner[rows]
+    differs = (read[rows] != read[partners]).any(dim=0)
+    named = []
+    for position in range(read.shape[1]):
+        texts = {labels[int(row)][position] for row in rows}
+        named.append(
+            next(iter(texts)) if len(texts) == 1 else "differs" if differs[position] else "varies, not in a pair"
+        )
+    return Pairs(
+        read[rows],
+        read[partners],
+        last[rows],
+        last[partners],
+        _numbered(named),
+        f"{len(rows)} pairs among the given prompts, each with the one most like it that ends in another token",
+    )
+
+
+def _numbered(labels: list[str]) -> tuple[str, ...]:
+    # Two positions with the same token would be one place on an axis.
+    return tuple(f"{position}: {label}" for position, label in enumerate(labels))

@@ -1,0 +1,100 @@
+"""What patching says in words, and its headline numbers."""
+
+import pandas as pd
+
+from .patching_tables import STREAM, Maps
+
+SIGNIFICANT = 0.05
+
+
+def verdict(maps: Maps, positions: pd.DataFrame, heads: pd.DataFrame, origin: str) -> str:
+    """The finding on the first line, then one detail a line."""
+    effects = maps.heads
+    n_pairs, denoising = len(effects.values), effects.direction == "denoising"
+    best = _strongest(heads)
+    moved = "brings back" if denoising else "takes away"
+    where = "put into the corrupted run" if denoising else "put into the clean run"
+    lines = [
+        f"Of the heads, {best['head']} alone {moved} {_share(best)} of the difference that the model makes between the "
+        f"prompts: {effects.metric} {float(effects.clean.mean()):.2f} clean, {float(effects.corrupted.mean()):.2f} "
+        f"corrupted, over {n_pairs} pair{'s' * (n_pairs > 1)}{_chance(best, n_pairs)}.",
+        f"In the stream the difference stands {_path(positions)}.",
+        *_writers(positions),
+        f"Cells are {'clean' if denoising else 'corrupted'} values {where} ({effects.direction}). Prompts: {origin}.",
+        _certainty(positions, heads, n_pairs),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def numbers(maps: Maps, heads: pd.DataFrame, positions: pd.DataFrame) -> dict[str, float | int | str]:
+    """The headline numbers."""
+    best = _strongest(heads)
+    alive = pd.concat([heads, positions])
+    alive = alive[~alive["dead"]]
+    found: dict[str, float | int | str] = {
+        "pairs": len(maps.heads.values),
+        "metric_clean": float(maps.heads.clean.mean()),
+        "metric_corrupted": float(maps.heads.corrupted.mean()),
+        "strongest_head": str(best["head"]),
+        "strongest_head_share": float(best["share"]),
+        "cells_that_can_matter": len(alive),
+    }
+    if len(maps.heads.values) > 1:
+        found["cells_beyond_chance"] = int((alive["p_adjusted"] < SIGNIFICANT).sum())
+    return found
+
+
+def _strongest(table: pd.DataFrame) -> pd.Series:
+    alive = table[~table["dead"]]
+    rows = alive if len(alive) else table
+    return rows.loc[rows["share"].abs().idxmax()]
+
+
+def _share(row: pd.Series) -> str:
+    low, high = row["share_low"], row["share_high"]
+    return f"{row['share']:.0%}" + ("" if pd.isna(low) else f" ({low:.0%} to {high:.0%})")
+
+
+def _chance(row: pd.Series, n_pairs: int) -> str:
+    return "" if n_pairs == 1 else f" (p = {row['p_adjusted']:.2g}, adjusted for all cells of all maps)"
+
+
+def _path(positions: pd.DataFrame) -> str:
+    """Where the stream carries most of the difference, block after block."""
+    stream = positions[positions["place"] == STREAM]
+    stops: list[tuple[str, list[tuple[int, pd.Series]]]] = []
+    for layer, rows in stream.groupby("layer", sort=True):
+        best = _strongest(rows)
+        if not stops or stops[-1][0] != best["token"]:
+            stops.append((str(best["token"]), []))
+        stops[-1][1].append((int(str(layer)), best))
+    said = []
+    for token, blocks in stops:
+        first, last = blocks[0], blocks[-1]
+        span = f"block {first[0]}" if len(blocks) == 1 else f"blocks {first[0]} to {last[0]}"
+        shares = _share(first[1]) if len(blocks) == 1 else f"{_share(first[1])} falling to {_share(last[1])}"
+        said.append(f"before {span} at “{token}”, {shares}")
+    return "; ".join(said)
+
+
+def _writers(positions: pd.DataFrame) -> list[str]:
+    lines = []
+    for place, rows in positions[positions["place"] != STREAM].groupby("place", sort=False):
+        if bool(rows["dead"].all()):
+            lines.append(f"No cell of “{place}” can matter.")
+            continue
+        best = _strongest(rows)
+        lines.append(f"Most of what {place} is written in block {best['layer']} at “{best['token']}”: {_share(best)}.")
+    return lines
+
+
+def _certainty(positions: pd.DataFrame, heads: pd.DataFrame, n_pairs: int) -> str:
+    cells = pd.concat([heads, positions])
+    alive = cells[~cells["dead"]]
+    dead = len(cells) - len(alive)
+    known = f"{dead} of {len(cells)} cells cannot matter and were not run; of the other {len(alive)} "
+    if n_pairs == 1:
+        return f"{known}nothing is known beyond this one pair: there is no interval."
+    beyond = int((alive["p_adjusted"] < SIGNIFICANT).sum())
+    least = f" (with {n_pairs} pairs no p is below {2.0 ** (1 - n_pairs):.2g})" if n_pairs < 7 else ""
+    return f"{known}{beyond} are beyond chance (p < {SIGNIFICANT}, adjusted for all of them{least})."

@@ -1,0 +1,193 @@
+import pytest
+import torch
+
+from analyses.errors import NotApplicableError, OptionError
+from analyses.patching import Options, run, run_pair
+from analyses.patching_pairs import nearest_pairs, repeated_pairs
+from interp.errors import DegenerateBaselineError, TokensError
+from interp.hooks import edited
+
+from ..conftest import order_one_model, random_tokens
+from ..interp.induction_model import induction_model
+from ..models.word_tokenizer import word_tokenizer
+
+STREAM = "stream before the block"
+
+
+def telling_model(**changes):
+    """A model of random weights that happens to tell the pairs apart."""
+    return order_one_model(seed=1, **changes)
+
+
+@pytest.mark.parametrize("direction", ["denoising", "noising"])
+def test_in_a_hand_made_induction_model_the_induction_head_carries_everything(direction):
+    result = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(direction=direction, pairs=8))
+    heads = result.tables["By head"].set_index("head")["share"]
+    assert heads["L1H0"] == pytest.approx(1.0)
+    assert heads.drop("L1H0").abs().max() < 1e-9
+    assert result.numbers["strongest_head"] == "L1H0"
+    assert result.finding.startswith(
+        f"Of the heads, L1H0 alone {'brings back' if direction == 'denoising' else 'takes'}"
+    )
+    # What differs is token 3 of 6; the last position has the difference only once the head has read it there.
+    stream = result.tables["By layer and position"]
+    share = stream[stream["place"] == STREAM].set_index(["layer", "position"])["share"]
+    assert share[0, 3] == pytest.approx(1.0)
+    assert share[1, 3] == pytest.approx(1.0)
+    assert share[1, 8] == pytest.approx(0.0, abs=1e-9)
+    assert "before blocks 0 to 1 at “3: token 3 → other”" in result.verdict
+    assert all(identity.holds for identity in result.identities)
+    assert len(result.identities) == 3
+
+
+def test_random_tokens_that_begin_again_differ_only_in_what_the_answer_is():
+    model = order_one_model()
+    pairs = repeated_pairs(model, 5, seed=3)
+    again = 3
+    assert pairs.clean.shape == (5, 6 + again)
+    assert torch.equal(pairs.clean[:, :again], pairs.clean[:, 6:])
+    assert torch.equal(pairs.answer, pairs.clean[:, again])
+    assert torch.equal(pairs.wrong, pairs.corrupted[:, again])
+    differs = (pairs.clean != pairs.corrupted).any(dim=0).nonzero().flatten().tolist()
+    assert differs == [again]
+    assert not bool((pairs.clean == pairs.wrong[:, None]).any())
+    assert all(len(set(row.tolist())) == 6 for row in pairs.clean[:, :6])
+    assert torch.equal(repeated_pairs(model, 5, seed=3).clean, pairs.clean)
+    assert not torch.equal(repeated_pairs(model, 5, seed=4).clean, pairs.clean)
+
+
+def test_the_start_token_comes_first_and_is_never_drawn():
+    model = order_one_model(n_ctx=13, d_vocab=17)
+    model.set_tokenizer(word_tokenizer())
+    pairs = repeated_pairs(model, 4, seed=0)
+    assert pairs.labels[0] == "0: start"
+    assert bool((pairs.clean[:, 0] == model.tokenizer.bos_token_id).all())
+    assert not bool(torch.isin(pairs.clean[:, 1:], torch.tensor(model.tokenizer.all_special_ids)).any())
+
+
+def test_a_context_too_short_to_repeat_takes_the_given_prompts_in_pairs():
+    model = telling_model(n_ctx=4)
+    with pytest.raises(TokensError, match="context of 4 tokens is too short"):
+        repeated_pairs(model, 4, seed=0)
+    rows = torch.tensor([[1, 5, 9, 2], [3, 5, 9, 4], [1, 6, 9, 7], [8, 8, 9, 2]])
+    labels = [[str(token) for token in row] for row in rows.tolist()]
+    pairs = nearest_pairs(rows, labels, 3)
+    # Rows 0 and 1 differ in one token, as do 0 and 2; row 3 has no partner that near.
+    assert pairs.clean.tolist() == rows[:3, :3].tolist()
+    assert pairs.corrupted.tolist() == [[3, 5, 9], [1, 5, 9], [1, 5, 9]]
+    assert pairs.wrong.tolist() == [4, 2, 2]
+    assert pairs.labels == ("0: differs", "1: differs", "2: 9")
+    with pytest.raises(NotApplicableError, match="no two that differ end in different tokens"):
+        nearest_pairs(rows[[0, 3]], labels, 3)
+
+
+def test_the_given_prompts_are_what_a_model_of_a_short_context_is_asked_about():
+    model, rows = order_one_model(n_ctx=4, attn_only=True), random_tokens(12, 4)
+    # The model is taught nothing; its own predictions are what the prompts end in, so that it tells them apart.
+    rows[:, -1] = model(rows[:, :3])[:, -1].argmax(dim=-1)
+    result = run(model, rows)
+    assert "among the given prompts" in result.verdict
+    assert set(result.tables["By layer and position"]["place"]) == {STREAM, "attention writes"}
+
+
+def test_a_model_that_does_not_tell_the_pairs_apart_is_said_so_with_both_values():
+    model = order_one_model(n_layers=1)
+    model.unembed.W_U.data.zero_()
+    model.unembed.b_U.data.zero_()
+    with pytest.raises(NotApplicableError, match=r"logit difference is 0 on the clean and 0 on the corrupted.*--clean"):
+        run(model, random_tokens())
+
+
+def test_a_given_pair_is_compared_on_what_the_model_says_after_each():
+    model = order_one_model()
+    clean, corrupted = random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0]
+    said = model(torch.stack([clean, corrupted]))[:, -1].detach()
+    top = said.argmax(dim=-1)
+    result = run_pair(model, clean, corrupted)
+    assert result.numbers["metric_clean"] == pytest.approx(float(said[0, top[0]] - said[0, top[1]]))
+    assert result.numbers["metric_corrupted"] == pytest.approx(float(said[1, top[0]] - said[1, top[1]]))
+    assert "there is no interval" in result.verdict
+    assert "p =" not in result.finding
+    assert result.tables["By head"]["share_low"].isna().all()
+    assert run(model, torch.stack([clean, corrupted]), Options(paired=True)).verdict == result.verdict
+    with pytest.raises(OptionError, match="paired asks for two prompts, clean and corrupted; given were 3"):
+        run(model, random_tokens(), Options(paired=True))
+    with pytest.raises(TokensError, match=r"clean,     6 tokens.*\n.*corrupted, 5 tokens"):
+        run_pair(model, clean, corrupted[:5])
+    with pytest.raises(DegenerateBaselineError, match=r"prompt 0 is the same"):
+        run_pair(model, clean, clean)
+
+
+def test_prompts_after_which_the_model_says_the_same_are_compared_by_divergence():
+    model = order_one_model()
+    model.unembed.b_U.data[5] = 12.0
+    result = run_pair(
+        model, random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0], Options(metric="divergence")
+    )
+    assert "KL(reference || model), nats 0.00 clean" in result.finding
+    same = run_pair(model, random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0])
+    assert same.finding == result.finding
+
+
+def test_texts_and_their_answers_are_tokens():
+    model = order_one_model()
+    model.set_tokenizer(word_tokenizer())
+    words = {"clean": "the cat sat on the", "corrupted": "the dog sat on the"}
+    result = run(model, random_tokens(), Options(**words, answer="mat", wrong="tree"))
+    logits = model(model.to_tokens(words["clean"]))[0, -1].detach()
+    mat, tree = (model.to_single_token(word) for word in ("mat", "tree"))
+    assert result.numbers["metric_clean"] == pytest.approx(float(logits[mat] - logits[tree]))
+    assert "“mat” and “tree”, given" in result.verdict
+    assert "2: cat → dog" in set(result.tables["By layer and position"]["token"])
+    with pytest.raises(OptionError, match=r"'mat tree' must be a single token of the model; it is 2: \[mat\] \[tree\]"):
+        run(model, random_tokens(), Options(**words, answer="mat tree"))
+    for wrong in ({"clean": "a"}, {"answer": "mat"}, {"pairs": 0}, {**words, "paired": True}):
+        with pytest.raises(ValueError, match=r"one of them is missing|which are missing|pairs=0 must be|not both"):
+            Options(**wrong)
+
+
+def test_dead_cells_have_no_colour_and_the_figure_shows_the_table():
+    result = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=4))
+    table = result.tables["By layer and position"]
+    drawn = result.figures["By layer and position"].data
+    for trace, (_, rows) in zip(drawn, table.groupby("place", sort=False), strict=True):
+        flat = torch.tensor(trace.z).flatten()
+        assert flat.isnan().tolist() == rows["dead"].tolist()
+        assert torch.allclose(flat.nan_to_num(), torch.tensor(rows["share"].to_numpy()), atol=1e-3)
+    heads, drawn = result.tables["By head"], result.figures["By head"].data[0].z.flatten()
+    assert list(drawn[~heads["dead"]]) == pytest.approx(list(heads["share"][~heads["dead"]]), abs=1e-3)
+    bars = result.figures["Strongest cells"].data[0]
+    assert list(bars.x) == list(result.tables["Strongest cells"]["share"])
+
+
+def test_an_identity_that_breaks_is_seen():
+    # A hook that turns the stream in every second run only: the patched runs are no longer those of the cache.
+    model, times = telling_model(), iter(range(10**6))
+    with edited(model, {"blocks.1.hook_resid_post": lambda stream: stream.roll(next(times) % 2, dims=2)}):
+        result = run_pair(model, random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0])
+    assert not all(identity.holds for identity in result.identities)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalization_type": "RMS", "positional_embedding_type": "rotary", "n_key_value_heads": 2},
+        {"norm_placement": "post"},
+        {"parallel_attn_mlp": True, "tie_word_embeddings": True},
+        {"attention_dir": "bidirectional", "normalization_type": "ScaleNorm"},
+        {"n_layers": 1, "n_heads": 1, "attn_only": True},
+        {"output_logits_soft_cap": 5.0, "attn_scores_soft_cap": 3.0, "dtype": torch.float32},
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_is_answered(changes):
+    model = order_one_model(**changes)
+    clean, corrupted = random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0]
+    result = run_pair(model, clean, corrupted, Options(metric="log-probability"))
+    assert all(identity.holds for identity in result.identities)
+    assert result.tables["By head"]["share"].notna().all()
+
+
+def test_outputs_that_are_no_tokens_are_not_asked():
+    with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens it reads"):
+        run(order_one_model(d_vocab_out=5), random_tokens())
