@@ -11,6 +11,7 @@ ANALYSES = {
     "heads": "Which heads look at the previous token, at copies, at what followed them, at the first token?",
     "circuits": "What do the heads look for (QK) and write (OV), and how do they compose?",
     "attention-scores": "Which pairs of earlier writes make a head look where it looks?",
+    "induction": "Which heads continue what was seen before, how are they put together, what is lost without them?",
     "logit-lens": "At which block does the prediction form?",
     "attribution": "Which components, heads and neurons write the token that really comes next?",
     "residual-ablation": "What does each contribution to the residual stream do to the loss?",

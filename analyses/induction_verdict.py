@@ -1,0 +1,207 @@
+"""What the induction analysis says, in words and headline numbers."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.in_context import in_context_learning_score, next_token_losses
+from interp.statistics import over_prompts
+from models import HookedTransformer
+
+from .induction_circuit import Circuit, names
+from .induction_runs import CLEAN, INDUCTION, PATHS, PREVIOUS, control
+
+EARLY = 10
+"""Olsson et al. compare token 500 with token 50; where a text is shorter, its last with a tenth of it."""
+
+SHORTEST_TEXT = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything the verdict is made of.
+
+    Attributes:
+        circuit: the heads.
+        scores: of all heads, both kinds.
+        compositions: K-composition of every earlier head with each induction head.
+        ablations: one row a condition.
+        on_text: the in-context-learning score on the prompts, as a sentence.
+        threshold: from where on a head counts.
+        tokens: the sequences in words.
+        remarks: how the weights were folded, and what could not be run.
+    """
+
+    circuit: Circuit
+    scores: pd.DataFrame
+    compositions: pd.DataFrame
+    ablations: pd.DataFrame
+    on_text: str
+    threshold: float
+    tokens: str
+    remarks: str
+
+    def ablation(self, name: str) -> pd.Series:
+        """The row of a condition."""
+        return self.ablations.set_index("ablated").loc[name]
+
+    def has(self, name: str) -> bool:
+        """Whether the condition was run."""
+        return name in set(self.ablations["ablated"])
+
+    def best(self, kind: str, heads: list[str]) -> pd.Series:
+        """The row of the one of these heads with the highest score."""
+        rows = self.scores[(self.scores["kind"] == kind) & self.scores["head"].isin(heads)]
+        return rows.loc[rows["score"].idxmax()]
+
+    def composition(self, of_previous: bool) -> pd.Series | None:
+        """The strongest K-composition with an induction head, of the previous-token heads or of the other earlier ones.
+
+        None where there are no such heads, or only heads of zeros, which compose with nothing.
+        """
+        rows = self.compositions[self.compositions["writer_is_previous_token"] == of_previous].dropna(subset="z")
+        return rows.loc[rows["z"].idxmax()] if len(rows) else None
+
+    @property
+    def other_heads(self) -> str:
+        """The name of the control that is set beside the induction heads."""
+        return control(len(self.circuit.induction))
+
+
+def numbers(found: Found) -> dict[str, float | int | str]:
+    """The headline numbers."""
+    pair = found.composition(of_previous=True)
+    values: dict[str, float | int | str] = {
+        "induction_heads": len(found.circuit.induction) if found.circuit.found_induction else 0,
+        "best_prefix_matching_score": float(_half(found, "induction")["score"]),
+        "best_previous_token_score": float(_half(found, "previous token")["score"]),
+        "gain_nats": float(found.ablation(CLEAN)["gain_nats"]),
+        "gain_without_induction_heads_nats": float(found.ablation(INDUCTION)["gain_nats"]),
+        "gain_without_previous_token_heads_nats": float(found.ablation(PREVIOUS)["gain_nats"]),
+    }
+    if pair is not None:
+        values["k_composition_z"] = float(pair["z"])
+    if found.has(found.other_heads):
+        values["gain_without_other_heads_nats"] = float(found.ablation(found.other_heads)["gain_nats"])
+    return values
+
+
+def headline(found: Found) -> str:
+    """The finding as one clause."""
+    clean, without = found.ablation(CLEAN)["gain_nats"], found.ablation(INDUCTION)["gain_nats"]
+    if not found.circuit.found_induction:
+        return f"there are no induction heads, and a repetition gains {_nats(clean)}"
+    return (
+        f"induction heads {names(found.circuit.induction[:3])} continue what was seen before: a repetition gains "
+        f"{_nats(clean)}, {_nats(without)} without them"
+    )
+
+
+def verdict(found: Found) -> str:
+    """The circuit in one sentence, or that there is none; then each part with its numbers."""
+    parts = [_finding(found), _halves(found), _composition(found), _ablations(found), _paths(found)]
+    parts += [found.on_text, f"Measured on {found.tokens}. {found.remarks}"]
+    return "\n".join(part for part in parts if part)
+
+
+def text_score(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> str:
+    """The in-context-learning score on the prompts, as a sentence; empty for prompts that are too short."""
+    late = tokens.shape[1] - 1
+    if late < SHORTEST_TEXT or len(tokens) < 2:
+        return ""
+    early = max(1, late // EARLY)
+    score = over_prompts(in_context_learning_score(next_token_losses(model, tokens), early, late))
+    return (
+        f"On the prompts themselves the loss on token {late} less that on token {early} is {float(score.mean):+.2f} "
+        f"nats ({float(score.low):.2f} to {float(score.high):.2f}, {len(tokens)} prompts; negative: context helps)."
+    )
+
+
+def _finding(found: Found) -> str:
+    clean, without = found.ablation(CLEAN), found.ablation(INDUCTION)
+    gain = f"{clean['gain_nats']:.2f} nats ({clean['gain_nats_low']:.2f} to {clean['gain_nats_high']:.2f})"
+    if not found.circuit.found_induction:
+        best = _half(found, "induction")
+        return (
+            f"There are no induction heads: the highest prefix-matching score is {best['score']:.2f} of "
+            f"{best['head']} (null {best['null']:.2f}), and the second copy of a random sequence gains {gain}."
+        )
+    control_says = ""
+    if found.has(found.other_heads):
+        others = found.ablation(found.other_heads)
+        control_says = f", ablating as many others at random {others['gain_nats']:.2f}"
+    feeds = (
+        f"fed by {names(found.circuit.previous)}"
+        if found.circuit.found_previous
+        else "fed by no previous-token head above the threshold"
+    )
+    n = len(found.circuit.induction)
+    return (
+        f"{n} induction head{'s' * (n > 1)} ({names(found.circuit.induction)}), {feeds}, make"
+        f"{'s' * (n == 1)} the second copy of a random sequence {gain} cheaper than the first; ablating "
+        f"{'it' if n == 1 else 'them'} leaves {without['gain_nats']:.2f} ({without['gain_nats_low']:.2f} to "
+        f"{without['gain_nats_high']:.2f}){control_says}."
+    )
+
+
+def _halves(found: Found) -> str:
+    sentences = []
+    for kind, heads, known in (
+        ("previous token", found.circuit.previous, found.circuit.found_previous),
+        ("induction", found.circuit.induction, found.circuit.found_induction),
+    ):
+        rows = found.scores[found.scores["kind"] == kind].set_index("head")
+        scores = ", ".join(
+            f"{name} {rows['score'][name]:.2f} ({rows['low'][name]:.2f} to {rows['high'][name]:.2f})"
+            for name in names(heads).split(", ")
+        )
+        null = rows["null"].iloc[0]
+        said = "" if known else f"; none reaches {found.threshold:g}, and this candidate stands in below"
+        sentences.append(f"{kind.capitalize()}: {scores}, where even attention gives {null:.2f}{said}.")
+    return "\n".join(sentences)
+
+
+def _composition(found: Found) -> str:
+    pair, other = found.composition(of_previous=True), found.composition(of_previous=False)
+    if pair is None:
+        return "The previous-token heads' weights are zero, so they compose with nothing."
+    beside = "" if other is None else f"; the strongest other earlier head is {other['writer']} (z = {other['z']:.1f})"
+    return (
+        f"K-composition of {pair['writer']} with {pair['reader']}: {pair['score']:.3f}, where a random rotation gives "
+        f"{pair['null_low']:.3f} to {pair['null_high']:.3f} (z = {pair['z']:.1f}){beside}."
+    )
+
+
+def _ablations(found: Found) -> str:
+    said = f"Ablating the previous-token heads leaves a gain of {_gain(found.ablation(PREVIOUS))}"
+    same_number = control(len(found.circuit.previous))
+    if not found.has(same_number):
+        return f"{said}; there are no other heads for a control."
+    others = found.ablation(same_number)
+    low, high = others["least_gain_of_draws_nats"], others["most_gain_of_draws_nats"]
+    return f"{said}, ablating as many others at random {_gain(others)}; their draws reach from {low:.2f} to {high:.2f}."
+
+
+def _paths(found: Found) -> str:
+    if not found.has(PATHS["k"]):
+        return ""
+    keys, queries, values = (_gain(found.ablation(PATHS[letter])) for letter in "kqv")
+    return (
+        f"Hiding the previous-token heads from the induction heads' keys alone leaves a gain of {keys}, from their "
+        f"queries alone {queries}, from their values alone {values}."
+    )
+
+
+def _half(found: Found, kind: str) -> pd.Series:
+    heads = found.circuit.previous if kind == "previous token" else found.circuit.induction
+    return found.best(kind, names(heads).split(", "))
+
+
+def _gain(row: pd.Series) -> str:
+    return f"{row['gain_nats']:.2f} ({row['gain_nats_low']:.2f} to {row['gain_nats_high']:.2f})"
+
+
+def _nats(value: float) -> str:
+    return f"{value:.2f} nats"
