@@ -24,6 +24,9 @@ from .summary import Subject, summary
 COMPARED = ("logit-lens",)
 """The analyses that read one prompt at a time, so that a pair is shown side by side."""
 
+PAIRED = ("patching",)
+"""The analyses that are about a pair: an option of theirs says that the two prompts are one."""
+
 
 def build(
     model: Any,
@@ -43,7 +46,9 @@ def build(
         rows = [("", prompts.tokens)]
         if paired and name in COMPARED:
             rows = [("Clean", prompts.tokens[:1]), ("Corrupted", prompts.tokens[1:])]
-        panels.append(_panel(name, analysis(name), model, rows, on_panel))
+        module = analysis(name)
+        options = module.Options(paired=True) if paired and name in PAIRED else None
+        panels.append(_panel(name, module, model, rows, on_panel, options))
     subject = Subject(source.name, shape(model), prediction(model, source, prompts.tokens))
     return Report(
         source.name,
@@ -60,9 +65,10 @@ def _panel(
     model: Any,
     rows: list[tuple[str, Int[Tensor, "batch pos"]]],
     on_panel: Callable[[str], None],
+    options: Any = None,
 ) -> Panel:
     on_panel(name)
-    options = module.Options()
+    options = options or module.Options()
     start = time.perf_counter()
     parts = tuple(_part(label, module, model, tokens, options) for label, tokens in rows)
     return Panel(name, parts, asdict(options), time.perf_counter() - start)

@@ -2,8 +2,11 @@ import pytest
 import torch
 
 from analyses.errors import NotApplicableError, OptionError
+from analyses.model_source import ModelSource
 from analyses.patching import Options, run, run_pair
 from analyses.patching_pairs import nearest_pairs, repeated_pairs
+from analyses.prompts import pair
+from analyses.report.build import build
 from interp.errors import DegenerateBaselineError, TokensError
 from interp.hooks import edited
 
@@ -191,3 +194,13 @@ def test_every_kind_of_model_is_answered(changes):
 def test_outputs_that_are_no_tokens_are_not_asked():
     with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens it reads"):
         run(order_one_model(d_vocab_out=5), random_tokens())
+
+
+def test_the_report_on_a_pair_patches_that_pair(model_folder):
+    source = ModelSource("tiny", model_folder)
+    model = source.load()
+    given = pair(model, "one two three four", "one two five four")
+    panel = build(model, source, given, paired=True, names=["patching"]).panels[1]
+    assert panel.parts[0].result.verdict == run_pair(model, *given.tokens).verdict
+    assert panel.options["paired"] is True
+    assert build(model, source, given, names=["patching"]).panels[0].options["paired"] is False
