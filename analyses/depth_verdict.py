@@ -41,8 +41,9 @@ def _about_cosines(likeness: pd.DataFrame) -> str:
         centred = f"; centred on other prompts from {start['centred_cosine']:.2f} to {_between(end, 'centred_cosine')}"
     return (
         f"{_change(start, end)} the mean cosine of two positions goes from {start['mean_cosine']:.2f} at the "
-        f"embedding to {_between(end, 'mean_cosine')} after the last block (fresh weights: {fresh_end['mean_cosine']:.2f}, "
-        f"averaging alone with the skip: {averaged.iloc[-1]['mean_cosine']:.2f}){centred}."
+        f"embedding to {_between(end, 'mean_cosine')} after the last block (fresh weights: "
+        f"{fresh_end['mean_cosine']:.2f}, averaging alone with the skip: "
+        f"{averaged.iloc[-1]['mean_cosine']:.2f}){centred}."
     )
 
 

@@ -8,7 +8,7 @@ from ..conftest import small_config
 from ..models.configurations import configurations
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(configurations())
 def test_the_parts_sum_to_the_parameters_of_the_model(changes):
     model = HookedTransformer(small_config(**changes))
