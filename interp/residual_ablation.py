@@ -89,7 +89,7 @@ def streams(model: Any) -> list[str]:
     return list(dict.fromkeys(name for b in branches(model) for name in (b.reads, b.writes, b.after)))
 
 
-def replacement(values: Float[Tensor, "batch pos d_model"], kind: Replacement) -> Float[Tensor, "batch pos d_model"]:
+def replacement(values: Float[Tensor, "batch pos ..."], kind: Replacement) -> Float[Tensor, "batch pos ..."]:
     """What stands in for the values: zero, their mean over the prompts at each position, or the next prompt's.
 
     Raises:
