@@ -28,6 +28,10 @@ class NotApplicableError(ValueError):
     """A question that cannot be asked of this model: it lacks what the question is about."""
 
 
+class ComparisonError(ValueError):
+    """Two models that cannot be compared: the same tokens do not mean the same to both."""
+
+
 class FigureError(ValueError):
     """A figure whose labels do not fit its values."""
 

@@ -5,7 +5,15 @@ import errno
 from interp.errors import DegenerateBaselineError, MetricError, NonFiniteError, TokensError
 from models.errors import CheckpointError, ConfigError, CorpusError, InputError, TokenizerError, TrainingError
 
-from .errors import BadFileError, InvalidResultError, NotApplicableError, NothingToChooseError, OptionError, PairError
+from .errors import (
+    BadFileError,
+    ComparisonError,
+    InvalidResultError,
+    NotApplicableError,
+    NothingToChooseError,
+    OptionError,
+    PairError,
+)
 
 OK = 0
 INTERNAL = 1
@@ -22,6 +30,7 @@ _CODES: dict[type[BaseException], int] = {
     OptionError: USAGE,
     NothingToChooseError: USAGE,
     NotApplicableError: USAGE,
+    ComparisonError: USAGE,
     TokensError: USAGE,
     MetricError: USAGE,
     BadFileError: BAD_FILE,

@@ -45,8 +45,7 @@ def prompts(model: Any, source: ModelSource, texts: tuple[str, ...] = (), ids: t
         return Prompts(tokens, f"the model's {tokens.shape[0]} held-out rows of {tokens.shape[1]} tokens")
     sample = source.sample()
     if sample is not None and model.tokenizer is not None:
-        tokens = _windows(model, sample)
-        return Prompts(tokens, f"{tokens.shape[0]} windows of {tokens.shape[1]} tokens of the model's held-out sample")
+        return windows(model, sample, "the model's held-out sample")
     shape = (N_WINDOWS, min(WINDOW, model.cfg.n_ctx))
     tokens = torch.randint(model.cfg.d_vocab, shape, generator=torch.Generator().manual_seed(0))
     why = "no tokenizer" if model.tokenizer is None else "no sample text"
@@ -71,6 +70,35 @@ def pair(model: Any, clean: str, corrupted: str) -> Prompts:
     return Prompts(_batch(model, rows), "a clean and a corrupted prompt from the command line")
 
 
+def windows(model: Any, text: str, called: str) -> Prompts:
+    """Windows spread evenly over a longer text, which in words is called so.
+
+    Raises:
+        InputError: a text of fewer than two tokens.
+        models.errors.TokenizerError: a model without tokenizer.
+    """
+    tokens = _windows(model, text, called)
+    return Prompts(tokens, f"{_counted(tokens.shape[0], 'window')} of {tokens.shape[1]} tokens of {called}")
+
+
+def readable(given: Prompts, other: Any, must_be_whole: bool) -> Prompts:
+    """The prompts, cut to what another model can read as well.
+
+    Raises:
+        InputError: they would have to be cut, and must be whole.
+    """
+    n, most = given.tokens.shape[1], other.cfg.n_ctx
+    if n <= most:
+        return given
+    if must_be_whole:
+        raise InputError(f"the prompt has {n} tokens; the other model reads {most} at most")
+    return Prompts(given.tokens[:, :most], f"{given.origin}, cut to the {most} that both models read")
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
 def _batch(model: Any, rows: list[Int[Tensor, " pos"]]) -> Int[Tensor, "batch pos"]:
     lengths = [len(row) for row in rows]
     if len(set(lengths)) > 1:
@@ -89,13 +117,13 @@ def _batch(model: Any, rows: list[Int[Tensor, " pos"]]) -> Int[Tensor, "batch po
     return tokens
 
 
-def _windows(model: Any, text: str) -> Int[Tensor, "batch pos"]:
+def _windows(model: Any, text: str, called: str) -> Int[Tensor, "batch pos"]:
     """Windows spread evenly over the text, each with the beginning-of-text token if the model is used to one."""
     ids = model.to_tokens(text, prepend_bos=False, truncate=False)[0]
     bos = [model.tokenizer.bos_token_id] if model.cfg.default_prepend_bos else []
     length = min(WINDOW, model.cfg.n_ctx) - len(bos)
     if len(ids) < 2:
-        raise InputError("the model's sample text has fewer than two tokens")
+        raise InputError(f"{called} has fewer than two tokens")
     length = min(length, len(ids))
     n_windows = min(N_WINDOWS, len(ids) // length)
     starts = torch.linspace(0, len(ids) - length, n_windows).long()

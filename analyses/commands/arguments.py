@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..catalogue import ANALYSES
+from ..errors import did_you_mean
 from ..model_source import DEFAULT, ModelSource, resolved
 
 
@@ -41,6 +43,37 @@ class TokenIds(click.ParamType):
                 f"{wrong[0] if wrong else value!r} is not a token id; give whole numbers like '1 2 3'", param, ctx
             )
         return [int(word) for word in words]
+
+
+class TextFile(click.ParamType):
+    """A file of UTF-8 text, as its text."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; a usage error if there is no such file, it is empty, or no text."""
+        try:
+            text = Path(value).expanduser().read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            self.fail(f"{value!r} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}", param, ctx)
+        except OSError as error:
+            self.fail(f"{value!r} cannot be read: {error.strerror}", param, ctx)
+        if not text.strip():
+            self.fail(f"{value!r} holds no text", param, ctx)
+        return text
+
+
+class PanelName(click.ParamType):
+    """The name of an analysis."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name; a usage error with the nearest names if there is none."""
+        if value not in ANALYSES:
+            nearest = did_you_mean(value, ANALYSES) or f" There are {', '.join(ANALYSES)}."
+            self.fail(f"no panel is called {value!r}.{nearest}", param, ctx)
+        return str(value)
 
 
 class OutputFolder(click.ParamType):
@@ -110,13 +143,19 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return json_option(command)
 
 
-def require_one_input(texts: tuple[str, ...], ids: tuple[list[int], ...], pair: tuple[str, str] | None = None) -> None:
+def require_one_input(
+    texts: tuple[str, ...],
+    ids: tuple[list[int], ...],
+    pair: tuple[str, str] | None = None,
+    text: str | None = None,
+) -> None:
     """Nothing, if at most one way of giving text is used, and no text is empty.
 
     Raises:
         click.UsageError: otherwise.
     """
-    given = [name for name, value in (("--prompt", texts), ("--tokens", ids), ("--pair", pair)) if value]
+    ways = (("--prompt", texts), ("--tokens", ids), ("--text", text), ("--pair", pair))
+    given = [name for name, value in ways if value]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude one another")
     if any(not text for text in (*texts, *(pair or ()))):

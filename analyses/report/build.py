@@ -41,25 +41,41 @@ def build(
     Args:
         names: the analyses that are run, in this order; all of them by default.
     """
-    panels = [_panel("prompt-pair", prompt_pair, model, [("", prompts.tokens)], on_panel)] if paired else []
-    for name in ANALYSES if names is None else names:
-        rows = [("", prompts.tokens)]
-        if paired and name in COMPARED:
-            rows = [("Clean", prompts.tokens[:1]), ("Corrupted", prompts.tokens[1:])]
-        module = analysis(name)
-        options = module.Options(paired=True) if paired and name in PAIRED else None
-        panels.append(_panel(name, module, model, rows, on_panel, options))
-    subject = Subject(source.name, shape(model), prediction(model, source, prompts.tokens))
+    panels = answers(model, prompts.tokens, paired, on_panel, names)
     return Report(
         source.name,
         {source.name: architecture(model) | training(source)},
         tuple(panels),
         manifest(model, source, prompts),
-        summary([subject], panels, prompts.origin),
+        summary([subject(source.name, model, source, prompts)], panels, prompts.origin),
     )
 
 
-def _panel(
+def subject(name: str, model: Any, source: ModelSource, prompts: Prompts) -> Subject:
+    """What the summary says of the model itself."""
+    return Subject(name, shape(model), prediction(model, source, prompts.tokens))
+
+
+def answers(
+    model: Any,
+    tokens: Int[Tensor, "batch pos"],
+    paired: bool,
+    on_panel: Callable[[str], None],
+    names: Sequence[str] | None = None,
+) -> list[Panel]:
+    """The panels on one model."""
+    panels = [answer("prompt-pair", prompt_pair, model, [("", tokens)], on_panel)] if paired else []
+    for name in ANALYSES if names is None else names:
+        rows = [("", tokens)]
+        if paired and name in COMPARED:
+            rows = [("Clean", tokens[:1]), ("Corrupted", tokens[1:])]
+        module = analysis(name)
+        options = module.Options(paired=True) if paired and name in PAIRED else None
+        panels.append(answer(name, module, model, rows, on_panel, options))
+    return panels
+
+
+def answer(
     name: str,
     module: Any,
     model: Any,
@@ -67,6 +83,7 @@ def _panel(
     on_panel: Callable[[str], None],
     options: Any = None,
 ) -> Panel:
+    """The panel of one analysis: a part for each row, by its label; a failure is one of them."""
     on_panel(name)
     options = options or module.Options()
     start = time.perf_counter()

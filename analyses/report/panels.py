@@ -77,9 +77,22 @@ class Panel:
         return [identity for result in self.results for identity in result.identities]
 
     @property
-    def code(self) -> int:
-        """The exit code of its worst part."""
-        return max(part.code for part in self.parts)
+    def side_by_side(self) -> list[tuple[str, list[Any], float | int | None]]:
+        """Each headline number with its value in every answer; of two answers also the second less the first.
+
+        Empty if there is one answer only.
+        """
+        results = self.results
+        if len(results) < 2:
+            return []
+        names = dict.fromkeys(name for result in results for name in result.numbers)
+        rows = [(name, [result.numbers.get(name) for result in results]) for name in names]
+        return [(name, values, _difference(values)) for name, values in rows]
+
+
+def _difference(values: list[Any]) -> float | int | None:
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return values[1] - values[0] if numeric and len(values) == 2 else None
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,10 @@ def _topic(panels: Mapping[str, Panel], names: tuple[str, ...]) -> str:
 
 def _clauses(panel: Panel) -> list[str]:
     valid = [(part.label, part.result) for part in panel.parts if part.result and part.failure is None]
-    return [f"{label}: {clause(result)}" if label else clause(result) for label, result in valid]
+    said = [clause(result) for _, result in valid]
+    if len(said) > 1 and len(set(said)) == 1:
+        return [f"both alike: {said[0]}"]
+    return [f"{label}: {each}" if label else each for (label, _), each in zip(valid, said, strict=True)]
 
 
 def clause(result: Result) -> str:

@@ -129,7 +129,8 @@ def test_the_figures_draw_the_numbers_of_the_results(scrolled, report):
         const plain = (values) => Array.from(values, (v) => (v && v.length !== undefined && typeof v !== "string"
             ? plain(v) : Number.isFinite(v) ? v : null));
         return [...document.querySelectorAll(".plot")].map((plot) =>
-            plot._fullData.map((trace) => plain(trace.type === "heatmap" ? trace.z : trace.y)));
+            plot._fullData.map((trace) => plain(trace[
+                trace.type === "heatmap" ? "z" : trace.type === "bar" && trace.orientation === "h" ? "x" : "y"])));
     """)
     figures = [f for panel in report.panels for result in panel.results for f in result.figures.values()]
     for shown, figure in zip(drawn, figures, strict=True):

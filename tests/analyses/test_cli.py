@@ -124,7 +124,7 @@ def test_a_result_on_the_terminal_shows_what_is_missing_as_a_dash(model_folder, 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["repot"], "No such command 'repot'. Did you mean 'report'?"),
+        (["reportt"], "No such command 'reportt'. Did you mean 'report'?"),
         (["report", "--promt", "x"], "--prompt"),
         (["report", "stdlib-4"], "neither a bundled model nor a folder. Did you mean 'stdlib-4l'?"),
         (["train", "stdlib-4"], "no recipe is called 'stdlib-4'. Did you mean 'stdlib-4l'?"),
