@@ -5,6 +5,7 @@ from types import ModuleType
 
 ANALYSES = {
     "initialisation": "How uniform is attention before training, against the closed form?",
+    "at-a-glance": "How large are activations and weights, how even is attention, does anything stand out?",
     "depth": "Does the stream grow with depth, do positions become alike, and what is each block worth?",
     "sequence-length": "Does what follows a prefix change anything, and what do more positions cost?",
     "weight-sharing": "What does one matrix for reading and predicting tokens save, and what does it do?",
@@ -14,9 +15,11 @@ ANALYSES = {
     "attention-scores": "Which pairs of earlier writes make a head look where it looks?",
     "paths": "What are direct paths, single heads and virtual heads worth?",
     "induction": "Which heads continue what was seen before, how are they put together, what is lost without them?",
+    "modular-addition": "By what algorithm does a model add modulo a number?",
     "logit-lens": "At which block does the prediction form?",
     "attribution": "Which components, heads and neurons write the token that really comes next?",
     "residual-ablation": "What does each contribution to the residual stream do to the loss?",
+    "ablation": "What is lost without a head, an MLP, a block's heads, or several of them at once?",
     "patching": "Which places and heads carry what tells one prompt from another?",
 }
 

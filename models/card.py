@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from .batches import HeldOutWindows, seeded, token_stream
+from .batches import HeldOutWindows, seeded
 from .card_text import card_text
 from .corpus import Corpus, Document, repeated_share
 from .evaluation import held_out_loss, unigram_entropy
 from .fitting import Trained
 from .head_scores import copy_losses, prefix_matching_scores, previous_token_scores, repeated_random_tokens
 from .recipes import Recipe
+from .text_data import TextData
 from .tokenizer import end_of_text
 from .transformer import HookedTransformer
 
@@ -77,27 +78,25 @@ def training_flops(recipe: Recipe) -> float:
     return 6.0 * (matrices + attention) * recipe.steps * recipe.batch * config.n_ctx
 
 
-def measured(recipe: Recipe, trained: Trained) -> dict[str, Any]:
+def measured(recipe: Recipe, trained: Trained[TextData]) -> dict[str, Any]:
     """Everything that the card says, as JSON."""
-    model, tokenizer, corpus = trained.model, trained.tokenizer, trained.corpus
-    stream = token_stream(tokenizer, corpus.train)
+    model, data = trained.model, trained.data
+    tokenizer, corpus, stream = data.tokenizer, data.corpus, data.stream
+    held_out = held_out_loss(model, data.held_out)
     passages = excerpts(corpus.held_out)
     text = "".join(passage.text for passage in passages)
     return {
         "name": recipe.name,
         "recipe": recipe.to_dict(),
-        "corpus": _corpus_facts(corpus, len(stream), trained.held_out.n_tokens),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("torch", "tokenizers", "transformer-lens")},
-        },
+        "corpus": _corpus_facts(corpus, len(stream), held_out.n_tokens),
+        "versions": versions(),
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "n_tokens": recipe.n_tokens,
         "flops": training_flops(recipe),
-        "held_out": asdict(trained.held_out),
+        "held_out": asdict(held_out),
         "baselines": {
             "ln_d_vocab": log(recipe.architecture.d_vocab),
-            "unigram_entropy": unigram_entropy(stream, trained.windows, recipe.architecture.d_vocab),
+            "unigram_entropy": unigram_entropy(stream, trained.data.held_out, recipe.architecture.d_vocab),
         },
         "curve": [asdict(point) for point in trained.curve],
         "heads": _head_facts(trained),
@@ -110,10 +109,16 @@ def measured(recipe: Recipe, trained: Trained) -> dict[str, Any]:
     }
 
 
-def write_card(recipe: Recipe, trained: Trained, folder: Path) -> None:
+def versions() -> dict[str, str]:
+    """What the weights depend on besides recipe and data."""
+    packages = ("torch", "tokenizers", "transformer-lens")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def write_card(recipe: Recipe, trained: Trained[TextData], folder: Path) -> None:
     """`card.json`, `card.md` and `sample.txt` in the folder."""
     facts = measured(recipe, trained)
-    sample = "".join(passage.text for passage in excerpts(trained.corpus.held_out))
+    sample = "".join(passage.text for passage in excerpts(trained.data.corpus.held_out))
     (folder / "sample.txt").write_text(sample, encoding="utf-8", newline="\n")
     (folder / "card.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(card_text(facts), encoding="utf-8")
@@ -138,11 +143,11 @@ def _corpus_facts(corpus: Corpus, n_train: int, n_held_out: int) -> dict[str, An
     }
 
 
-def _head_facts(trained: Trained) -> dict[str, Any]:
+def _head_facts(trained: Trained[TextData]) -> dict[str, Any]:
     model = trained.model
-    bos = end_of_text(trained.tokenizer)
+    bos = end_of_text(trained.data.tokenizer)
     repeated = repeated_random_tokens(model, _REPEATED_ROWS, bos=bos)
-    full = trained.windows.tokens[trained.windows.n_predicted == model.cfg.n_ctx - 1][:_REPEATED_ROWS]
+    full = trained.data.held_out.tokens[trained.data.held_out.n_predicted == model.cfg.n_ctx - 1][:_REPEATED_ROWS]
     first, second = copy_losses(model, repeated)
     return {
         "previous_token": previous_token_scores(model, full).tolist(),

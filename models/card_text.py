@@ -12,14 +12,20 @@ def card_text(facts: dict[str, Any]) -> str:
     return "\n\n".join(section(facts) for section in sections) + "\n"
 
 
+_POSITIONS = {"standard": "learned", "rotary": "rotary"}
+
+
 def _head(facts: dict[str, Any]) -> str:
     shape = facts["recipe"]["architecture"]
+    n_layers, n_heads = shape["n_layers"], shape["n_heads"]
+    mlp = "no feed-forward layers" if shape["attn_only"] else f"feed-forward {shape['d_mlp']} ({shape['act_fn']})"
+    norm = f"{shape['normalization_type']} before each branch" + ("" if shape["final_norm"] else ", none at the end")
     return (
         f"# {facts['name']}\n\n"
-        f"A language model of Python source code and its documentation: {shape['n_layers']} blocks, width "
-        f"{shape['d_model']}, {shape['n_heads']} heads of {shape['d_head']}, feed-forward {shape['d_mlp']} "
-        f"({shape['act_fn']}), {shape['normalization_type']} before each branch, "
-        f"{'tied' if shape['tie_word_embeddings'] else 'untied'} unembedding, learned positions, context "
+        f"A language model of Python source code and its documentation: {n_layers} block{'s' * (n_layers > 1)}, width "
+        f"{shape['d_model']}, {n_heads} head{'s' * (n_heads > 1)} of {shape['d_head']} in each, {mlp}, {norm}, "
+        f"{'tied' if shape['tie_word_embeddings'] else 'untied'} unembedding, "
+        f"{_POSITIONS[shape['positional_embedding_type']]} positions, context "
         f"{shape['n_ctx']}, vocabulary {shape['d_vocab']} (byte-level BPE of its own), {shape['dtype']}; "
         f"{facts['n_parameters']:,} parameters. Small enough to take apart, trained enough to be worth it.\n\n"
         f"Made by `interp train {facts['name']}`."
@@ -53,10 +59,23 @@ def _recipe(facts: dict[str, Any]) -> str:
         f"rate up to {recipe['learning_rate']:g} in {recipe['warm_up']} steps and down by half a cosine to "
         f"{recipe['final_learning_rate']:g}, gradients clipped to norm {recipe['clip']:g}, no dropout, seed "
         f"{recipe['seed']}. Every window begins with `<|endoftext|>`, as a prompt does by default.\n\n"
+        f"{_repeats(recipe)}"
         f"Cost: {facts['n_tokens']:,} predicted tokens ({facts['n_tokens'] / facts['corpus']['train']['tokens']:.1f} "
         f"times the training text), {facts['flops']:.1e} floating-point operations. The same seed, machine and "
         "versions give the same weights, bit for bit; another processor rounds differently.\n\n"
         "Versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
+    )
+
+
+def _repeats(recipe: dict[str, Any]) -> str:
+    alone, rows = recipe["repeats_only_steps"], recipe["repeated_rows"]
+    if not alone and not rows:
+        return ""
+    first = f"in the first {alone:,} steps all windows, then {rows}" if alone else str(rows)
+    return (
+        f"Not all of it is text: {first} of the {recipe['batch']} windows of a step are random tokens, repeated with a "
+        "period of 8 tokens to half of the window, another one in each (`models/repeated_rows.py`). They teach the "
+        "model to continue what it has seen before; text alone would need far more steps for that.\n\n"
     )
 
 
@@ -114,6 +133,12 @@ def _curve(facts: dict[str, Any]) -> str:
 
 
 def _limits(facts: dict[str, Any]) -> str:
+    repeats = (
+        " Its induction heads were taught by repeated random tokens: how strong they are says nothing about what text "
+        "alone would have made."
+        if facts["recipe"]["repeated_rows"]
+        else ""
+    )
     return (
         "## Good for, not good for\n\n"
         "Good for looking at mechanisms in a model that was trained: heads, copying, circuits, lenses, ablation, "
@@ -122,6 +147,7 @@ def _limits(facts: dict[str, Any]) -> str:
         "trained once, with one seed, so what is seen in it may be an accident of that seed. Held-out files were "
         "written by the authors of the training files and often resemble them, so its loss on other people's code "
         "is higher. It read its training text several times, and its loss there is lower than on held-out text."
+        + repeats
     )
 
 

@@ -1,34 +1,30 @@
 """The trainer: AdamW, linear warm-up, half a cosine down, clipped gradients; the same seed gives the same weights.
 
 A run keeps `checkpoint.pt` in its folder; started again after a kill it continues from there, bit for bit as if it
-had not been stopped, because every batch is a function of the seed and the step (`models.batches`).
+had not been stopped, because every batch is a function of the seed and the step.
 """
 
 import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
-from .batches import HeldOutWindows, TrainingWindows, seeded, token_stream
-from .corpus import Corpus
-from .errors import CorpusError, TrainingError
-from .evaluation import HeldOutLoss, held_out_loss
+from .batches import seeded
+from .errors import TrainingError
+from .evaluation import Estimate
 from .initialisation import initialise
 from .recipes import Recipe
-from .tokenizer import end_of_text, train_tokenizer
+from .training_data import TrainingData
 from .transformer import HookedTransformer
 
 CHECKPOINT = "checkpoint.pt"
 """The name of a running training's file in its folder."""
-
-_CURVE_WINDOWS = 64
-"""Held-out windows that a point of the curve is measured on; the end result is measured on all of them."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +53,16 @@ class Progress:
     point: CurvePoint | None
 
 
+DataT = TypeVar("DataT", bound=TrainingData)
+
+
 @dataclass(frozen=True)
-class Trained:
-    """A finished run: the model, its tokenizer, and what was measured."""
+class Trained(Generic[DataT]):
+    """A finished run: the model, what it was trained on, and how it got there."""
 
     model: HookedTransformer
-    tokenizer: Tokenizer
-    corpus: Corpus
+    data: DataT
     curve: tuple[CurvePoint, ...]
-    held_out: HeldOutLoss
-    windows: HeldOutWindows
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -81,36 +77,29 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
 
 
-def fit(recipe: Recipe, corpus: Corpus, folder: Path, progress: Callable[[Progress], None] | None = None) -> Trained:
-    """The model that the recipe makes of the corpus. Checkpoints go to `folder`, and a run begun there goes on.
+def fit(
+    recipe: Recipe, data: DataT, folder: Path, progress: Callable[[Progress], None] | None = None
+) -> Trained[DataT]:
+    """The model that the recipe makes of the data. Checkpoints go to `folder`, and a run begun there goes on.
 
     Raises:
         TrainingError: the loss or a gradient is not finite, or the folder's checkpoint is of another run.
-        CorpusError: too little text to train on, or too little to measure on.
     """
-    if len(corpus.held_out) < 2:
-        raise CorpusError(f"{len(corpus.held_out)} held-out documents: a standard error needs two or more")
-    config = recipe.architecture
-    tokenizer = train_tokenizer((document.text for document in corpus.train), config.d_vocab)
-    stream = token_stream(tokenizer, corpus.train)
-    batches = TrainingWindows(stream, config.n_ctx, recipe.batch, recipe.seed, end_of_text(tokenizer))
-    windows = HeldOutWindows.cut(tokenizer, corpus.held_out, config.n_ctx)
-    sample = windows.every(max(1, len(windows.tokens) // _CURVE_WINDOWS))
-    model = HookedTransformer(replace(config, seed=recipe.seed))
-    initialise(model, "gpt2", seeded(recipe.seed, "init"))
-    run = _Run(recipe, corpus.sha256, folder, model, _optimizer(model, recipe))
+    model = HookedTransformer(replace(recipe.architecture, seed=recipe.seed))
+    initialise(model, recipe.scheme, seeded(recipe.seed, "init"), recipe.embedding_std)
+    run = _Run(recipe, data.sha256, folder, model, _optimizer(model, recipe))
     run.resume()
     for step in range(run.done, recipe.steps):
         rate = learning_rate(recipe, step)
-        loss = run.step(batches[step], rate)
+        loss = run.step(partial(data.loss, model, data.batch(step)), rate)
         point = None
         if run.done % recipe.evaluate_every == 0 or run.done == recipe.steps:
-            point = run.measure(sample)
+            point = run.measure(data.held_out_sample(model))
         if run.done % recipe.checkpoint_every == 0 or run.done == recipe.steps:
             run.save()
         if progress is not None:
             progress(Progress(run.done, recipe.steps, loss, rate, point))
-    return Trained(model, tokenizer, corpus, tuple(run.curve), held_out_loss(model, windows), windows)
+    return Trained(model, data, tuple(run.curve))
 
 
 def _optimizer(model: HookedTransformer, recipe: Recipe) -> torch.optim.AdamW:
@@ -127,7 +116,7 @@ class _Run:
     """The state of a run between two steps: all of it is in the checkpoint."""
 
     recipe: Recipe
-    corpus_sha256: str
+    data_sha256: str
     folder: Path
     model: HookedTransformer
     optimizer: torch.optim.AdamW
@@ -138,10 +127,10 @@ class _Run:
         self.recent: list[float] = []
         self.gradient_norm = math.nan
 
-    def step(self, tokens: torch.Tensor, rate: float) -> float:
+    def step(self, loss_now: Callable[[], torch.Tensor], rate: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = self.model(tokens, return_type="loss")
+        loss = loss_now()
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -157,12 +146,11 @@ class _Run:
         self.recent.append(value)
         return value
 
-    def measure(self, sample: HeldOutWindows) -> CurvePoint:
+    def measure(self, held_out: Estimate) -> CurvePoint:
         losses = torch.tensor(self.recent, dtype=torch.float64)
         error = float(losses.std() / math.sqrt(len(losses))) if len(losses) > 1 else math.nan
-        estimate = held_out_loss(self.model, sample).nats_per_token
         point = CurvePoint(
-            self.done, float(losses.mean()), error, estimate.mean, estimate.standard_error, self.gradient_norm
+            self.done, float(losses.mean()), error, held_out.mean, held_out.standard_error, self.gradient_norm
         )
         self.curve.append(point)
         self.recent = []
@@ -171,7 +159,7 @@ class _Run:
     def save(self) -> None:
         state = {
             "recipe": self.recipe.to_dict(),
-            "corpus_sha256": self.corpus_sha256,
+            "data_sha256": self.data_sha256,
             "done": self.done,
             "curve": [asdict(point) for point in self.curve],
             "recent": self.recent,
@@ -179,17 +167,17 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
         }
         # Written beside and renamed, so that a kill in the middle leaves the previous checkpoint whole.
-        partial = self._path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self._path)
+        unfinished = self._path.with_suffix(".partial")
+        torch.save(state, unfinished)
+        os.replace(unfinished, self._path)
 
     def resume(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
             return
         state: dict[str, Any] = torch.load(self._path, weights_only=True)
-        if state["recipe"] != self.recipe.to_dict() or state["corpus_sha256"] != self.corpus_sha256:
-            raise TrainingError(f"{self._path} belongs to another recipe or corpus; remove it, or train elsewhere")
+        if state["recipe"] != self.recipe.to_dict() or state["data_sha256"] != self.data_sha256:
+            raise TrainingError(f"{self._path} belongs to another recipe or other data; remove it, or train elsewhere")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.done, self.recent = state["done"], list(state["recent"])

@@ -49,10 +49,12 @@ def end_of_text(tokenizer: Tokenizer) -> int:
     return token
 
 
-def as_hugging_face(tokenizer: Tokenizer) -> Any:
-    """The same tokenizer as a `transformers.PreTrainedTokenizerFast`, which `HookedTransformer.set_tokenizer` takes."""
+def as_hugging_face(tokenizer: Tokenizer, special: str = END_OF_TEXT) -> Any:
+    """The same tokenizer as a `transformers.PreTrainedTokenizerFast`, which `HookedTransformer.set_tokenizer` takes.
+
+    Args:
+        special: the token that begins, ends and pads.
+    """
     from transformers import PreTrainedTokenizerFast  # heavy, and needed only where text meets a model
 
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=special, eos_token=special, pad_token=special)

@@ -51,13 +51,22 @@ def command(recipe: Recipe, folder: Path | None, json_wanted: bool) -> None:
     except KeyboardInterrupt:
         note("Stopped. The same command goes on from the last checkpoint.")
         raise
-    loss = trained.held_out.nats_per_token
+    last = trained.curve[-1]
     if json_wanted:
         click.echo(
-            as_json({"folder": str(folder), "held_out_loss_nats": loss.mean, "standard_error": loss.standard_error})
+            as_json(
+                {
+                    "folder": str(folder),
+                    "held_out_loss_nats": last.held_out_loss,
+                    "standard_error": last.held_out_standard_error,
+                }
+            )
         )
     else:
-        click.echo(f"Held-out loss: {loss.mean:.4f} ± {loss.standard_error:.4f} nats per token\nModel: {folder}")
+        click.echo(
+            f"Held-out loss: {last.held_out_loss:.4f} ± {last.held_out_standard_error:.4f} nats for each token "
+            f"predicted, on the sample of the loss curve; card.md has the loss on all\nModel: {folder}"
+        )
 
 
 @contextmanager

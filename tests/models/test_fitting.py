@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import HookedTransformer, HookedTransformerConfig
-from models.batches import TrainingWindows
+from models.addition import AdditionData
 from models.corpus import Corpus, Document
 from models.errors import ConfigError, CorpusError, TrainingError
-from models.evaluation import unigram_entropy
+from models.evaluation import held_out_loss, unigram_entropy
 from models.fitting import CHECKPOINT, _optimizer, fit, learning_rate
 from models.recipes import RECIPES, Recipe
+from models.text_data import TextData
 
 CORPUS = Corpus(
     "test",
@@ -48,9 +49,48 @@ RECIPE = Recipe(
 )
 
 
+ADDITION = Recipe(
+    name="sums",
+    architecture=HookedTransformerConfig(
+        n_layers=1,
+        n_heads=2,
+        d_model=18,
+        d_head=8,
+        d_mlp=20,
+        n_ctx=4,
+        d_vocab=8,
+        act_fn="relu",
+        device="cpu",
+        normalization_type=None,
+    ),
+    steps=40,
+    batch=15,
+    learning_rate=1e-2,
+    final_learning_rate=1e-3,
+    warm_up=3,
+    weight_decay=0.5,
+    betas=(0.9, 0.98),
+    clip=1.0,
+    seed=5,
+    evaluate_every=20,
+    checkpoint_every=8,
+    task="modular-addition",
+    train_share=0.7,
+    scheme="xavier",
+    embedding_std=0.2,
+)
+REPEATING = replace(
+    RECIPE, architecture=replace(RECIPE.architecture, n_ctx=20), steps=40, repeated_rows=2, repeats_only_steps=12
+)
+
+
+def run_on_text(recipe, folder, progress=None, corpus=CORPUS):
+    return fit(recipe, TextData.prepared(recipe, corpus), folder, progress)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return fit(RECIPE, CORPUS, tmp_path_factory.mktemp("run"))
+    return run_on_text(RECIPE, tmp_path_factory.mktemp("run"))
 
 
 def weights(result):
@@ -59,10 +99,11 @@ def weights(result):
 
 def test_the_loss_falls_from_ln_v_to_far_below_the_unigram_entropy(trained, tmp_path):
     steps = []
-    fit(RECIPE, CORPUS, tmp_path, steps.append)
+    run_on_text(RECIPE, tmp_path, steps.append)
     assert steps[0].loss == pytest.approx(math.log(270), abs=0.1)
-    train = torch.tensor([token for d in CORPUS.train for token in trained.tokenizer.encode(d.text).ids])
-    assert trained.held_out.nats_per_token.mean < unigram_entropy(train, trained.windows, 270) - 1
+    train = torch.tensor([token for d in CORPUS.train for token in trained.data.tokenizer.encode(d.text).ids])
+    unigram = unigram_entropy(train, trained.data.held_out, 270)
+    assert held_out_loss(trained.model, trained.data.held_out).nats_per_token.mean < unigram - 1
     assert [point.step for point in trained.curve] == [20, 40, 60]
     mean = sum(step.loss for step in steps[20:40]) / 20
     assert trained.curve[1].train_loss == pytest.approx(mean, rel=1e-12)
@@ -71,43 +112,46 @@ def test_the_loss_falls_from_ln_v_to_far_below_the_unigram_entropy(trained, tmp_
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, tmp_path):
     torch.manual_seed(99)  # nothing of the run may come from the global generator
     before = torch.get_rng_state()
-    same = fit(RECIPE, CORPUS, tmp_path / "same")
+    same = run_on_text(RECIPE, tmp_path / "same")
     assert torch.equal(weights(same), weights(trained))
     assert same.curve == trained.curve
     assert torch.equal(torch.get_rng_state(), before)
-    other = fit(replace(RECIPE, seed=4), CORPUS, tmp_path / "other")
+    other = run_on_text(replace(RECIPE, seed=4), tmp_path / "other")
     assert not torch.equal(weights(other), weights(trained))
 
 
-@pytest.mark.parametrize("killed_at", [5, 8, 45])
-def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(trained, tmp_path, killed_at):
+@pytest.mark.parametrize("killed_at", [5, 8, 29])
+@pytest.mark.parametrize("recipe", [replace(RECIPE, steps=40), REPEATING, ADDITION], ids=["text", "repeats", "sums"])
+def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(tmp_path, recipe, killed_at):
     def kill(progress):
         if progress.step == killed_at:
             raise KeyboardInterrupt
 
+    data = AdditionData.prepared(recipe) if recipe is ADDITION else TextData.prepared(recipe, CORPUS)
+    whole = fit(recipe, data, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(RECIPE, CORPUS, tmp_path, kill)
+        fit(recipe, data, tmp_path / "killed", kill)
     resumed = []
-    finished = fit(RECIPE, CORPUS, tmp_path, resumed.append)
-    assert resumed[0].step == 1 + killed_at // RECIPE.checkpoint_every * RECIPE.checkpoint_every
-    assert torch.equal(weights(finished), weights(trained))
-    assert finished.curve == trained.curve
+    finished = fit(recipe, data, tmp_path / "killed", resumed.append)
+    assert resumed[0].step == 1 + killed_at // recipe.checkpoint_every * recipe.checkpoint_every
+    assert torch.equal(weights(finished), weights(whole))
+    assert finished.curve == whole.curve
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     short = replace(RECIPE, steps=8)
-    fit(short, CORPUS, tmp_path)
+    run_on_text(short, tmp_path)
     assert (tmp_path / CHECKPOINT).exists()
     with pytest.raises(TrainingError, match="another recipe"):
-        fit(replace(short, learning_rate=2e-2), CORPUS, tmp_path)
-    with pytest.raises(TrainingError, match="another recipe or corpus"):
-        fit(short, replace(CORPUS, held_out=CORPUS.held_out[::-1]), tmp_path)
-    fit(short, CORPUS, tmp_path)
+        run_on_text(replace(short, learning_rate=2e-2), tmp_path)
+    with pytest.raises(TrainingError, match="another recipe or other data"):
+        run_on_text(short, tmp_path, corpus=replace(CORPUS, held_out=CORPUS.held_out[::-1]))
+    run_on_text(short, tmp_path)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_at_once(tmp_path, monkeypatch):
     reached = []
-    original = TrainingWindows.__getitem__
+    original = TextData.batch
 
     def poisoned(self, step):
         if step == 12:
@@ -115,19 +159,26 @@ def test_a_loss_that_is_not_a_number_ends_the_run_at_once(tmp_path, monkeypatch)
         return original(self, step)
 
     model_weights = []
-    monkeypatch.setattr(TrainingWindows, "__getitem__", poisoned)
+    monkeypatch.setattr(TextData, "batch", poisoned)
     monkeypatch.setattr("models.fitting.initialise", lambda model, *_: model_weights.append(model.W_E))
     with pytest.raises(TrainingError, match="step 13 of 60: the loss is nan"):
-        fit(RECIPE, CORPUS, tmp_path, reached.append)
+        run_on_text(RECIPE, tmp_path, reached.append)
     assert [progress.step for progress in reached] == list(range(1, 13))
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert state["done"] == 8
     assert all(value.isfinite().all() for value in state["model"].values())
 
 
-def test_too_little_held_out_text_is_refused(tmp_path):
+def test_too_little_held_out_text_is_refused():
     with pytest.raises(CorpusError, match="1 held-out documents"):
-        fit(RECIPE, replace(CORPUS, held_out=CORPUS.held_out[:1]), tmp_path)
+        TextData.prepared(RECIPE, replace(CORPUS, held_out=CORPUS.held_out[:1]))
+
+
+def test_repeated_rows_are_alone_at_first_and_then_stand_beside_text():
+    data = TextData.prepared(REPEATING, CORPUS)
+    text = set(data.stream.tolist())
+    foreign = [[not set(row[1:].tolist()) <= text for row in data.batch(step)] for step in (0, 11, 12, 39)]
+    assert foreign == [[True] * 5, [True] * 5, [False] * 3 + [True] * 2, [False] * 3 + [True] * 2]
 
 
 @given(st.integers(2, 300), st.data())
@@ -165,6 +216,11 @@ def test_weight_decay_shrinks_matrices_and_nothing_else(tmp_path):
         ({"warm_up": 60}, "warm_up=60"),
         ({"final_learning_rate": 1.0}, "final_learning_rate=1.0"),
         ({"clip": -1.0}, "clip=-1.0"),
+        ({"repeated_rows": 5}, "repeated_rows=5"),
+        ({"repeats_only_steps": 60}, "repeats_only_steps=60"),
+        ({"train_share": 0.5}, "train_share=0.5 does not go with the task 'text'"),
+        ({"task": "modular-addition"}, "train_share=None does not go with"),
+        ({"task": "modular-addition", "train_share": 1.0}, "train_share=1.0 must be between"),
     ],
 )
 def test_a_recipe_that_no_run_can_use_is_refused(change, message):
