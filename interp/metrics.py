@@ -189,13 +189,20 @@ class Loss(Metric):
 
     Attributes:
         tokens: the prompts, whose own next tokens are the targets.
+        at: the positions whose predictions count, from 0; by default all but the last, which has no next token.
     """
 
     tokens: Int[Tensor, "batch pos"]
+    at: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.tokens.shape[1] < 2:
             raise ShapeError(f"the loss needs a next token; tokens of shape {list(self.tokens.shape)} have none")
+        outside = [at for at in self.positions if not 0 <= at < self.tokens.shape[1] - 1]
+        if outside or not self.positions:
+            raise OutOfRangeError(
+                f"the loss is read at some of the positions 0 to {self.tokens.shape[1] - 2}, not at {self.at}"
+            )
 
     @property
     def name(self) -> str:
@@ -204,12 +211,13 @@ class Loss(Metric):
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """All but the last."""
-        return tuple(range(self.tokens.shape[1] - 1))
+        """Those whose predictions count."""
+        return tuple(range(self.tokens.shape[1] - 1)) if self.at is None else self.at
 
     def of(self, read: Read) -> Value:
         """The mean over positions."""
-        return -_next_log_prob(read, self.tokens[:, 1:]).mean(dim=1)
+        targets = self.tokens[:, [at + 1 for at in self.positions]]
+        return -_next_log_prob(read, targets).mean(dim=1)
 
 
 @dataclass(frozen=True, eq=False)

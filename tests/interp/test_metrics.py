@@ -32,10 +32,21 @@ def test_the_loss_is_that_of_the_model():
     assert_close(Loss(tokens)(model(tokens)).mean(), model(tokens, return_type="loss"))
 
 
+def test_the_loss_of_some_positions_is_the_mean_over_those():
+    model, tokens = order_one_model(), random_tokens()
+    by_position = model(tokens, return_type="loss", loss_per_token=True)
+    assert_close(Loss(tokens, at=(1, 4))(model(tokens)), by_position[:, [1, 4]].mean(dim=1))
+    for wrong in ((), (6,), (-1,)):
+        with pytest.raises(OutOfRangeError, match="some of the positions 0 to 5"):
+            Loss(tokens, at=wrong)
+    Loss(tokens, at=(5,))
+
+
 @pytest.mark.parametrize(
     "metric",
     [
         LogitDifference(ANSWER, WRONG, position=2),
+        Loss(random_tokens(), at=(3,)),
         LogProbability(ANSWER, position=-3),
         Divergence(logits(1), position=5),
         Loss(random_tokens()),

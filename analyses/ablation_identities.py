@@ -1,0 +1,47 @@
+"""What must hold of any ablation, measured on the very model and prompts of a result."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from interp.component_ablation import Ablations
+from interp.engine import plain
+from interp.hooks import edited
+from interp.interventions import patch
+from interp.invariants.invariant import ROUNDING
+
+from .ablation_tables import Measured
+from .result import Identity
+
+
+def identities(ready: Ablations, found: Measured) -> list[Identity]:
+    """Nothing but a component's own values changes nothing, heads add up to their layer, shares to the whole."""
+    allowed = ROUNDING.by_dtype[ready.model.cfg.dtype]
+    scale = float(ready.base.abs().max())
+    _, own = plain.activations(ready.model, ready.tokens, ready.values)
+    layer = int(found.layers.mean(dim=0).abs().argmax())
+    errors = [
+        (
+            "every component replaced by its own values changes nothing",
+            replace(ready, values=own).effect(found.components),
+        ),
+        (
+            f"all heads of L{layer} taken out at once are its attention replaced by what their stand-ins write",
+            _without_attention(ready, layer) - found.layers[:, layer],
+        ),
+    ]
+    if found.shared is not None:
+        errors.append(("the shares sum to the joint effect", found.shared.efficiency_error))
+    return [Identity(statement, float(error.abs().max()) / scale, allowed) for statement, error in errors]
+
+
+def _without_attention(ready: Ablations, layer: int) -> Tensor:
+    """The effect when the layer's output, not its heads, is replaced: the stand-ins go through W_O by hand."""
+    block = ready.model.blocks[layer]
+    z = ready.values[f"blocks.{layer}.attn.hook_z"]
+    out = torch.einsum("bphe,hed->bpd", z, block.attn.W_O) + block.attn.b_O
+    if ready.model.cfg.use_normalization_before_and_after:
+        out = block.ln1_post(out)
+    with edited(ready.model, {f"blocks.{layer}.hook_attn_out": patch(out)}):
+        return ready.metric(ready.model(ready.tokens)).cpu() - ready.base

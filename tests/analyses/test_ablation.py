@@ -1,0 +1,181 @@
+import pandas as pd
+import pytest
+import torch
+
+from analyses.ablation import Options, run
+from analyses.errors import NotApplicableError, OptionError
+from interp.component_ablation import Component, ablations
+from interp.metrics import Loss
+
+from ..conftest import order_one_model, random_tokens
+
+ONES, BLOCKS, SET = "Heads and MLPs", "All heads of a block at once", "Several at once: shares of the joint effect"
+
+
+def loss(model, tokens, at=None):
+    with torch.no_grad():
+        return Loss(tokens, at)(model(tokens))
+
+
+def test_zero_ablation_of_a_head_is_the_model_with_its_output_weights_zeroed():
+    model, tokens = order_one_model(), random_tokens()
+    table = run(model, tokens, Options(replacement="zero")).tables[ONES].set_index("component")
+    before = loss(model, tokens).mean()
+    model.blocks[1].attn.W_O.data[2] = 0
+    assert table.loc["L1H2", "loss_increase_nats"] == pytest.approx(float(loss(model, tokens).mean() - before))
+    assert table.loc["L1H2", "loss_increase_nats_low"] <= table.loc["L1H2", "loss_increase_nats"]
+    assert list(table.index) == ["L0H0", "L0H1", "L0H2", "L0H3", "L0MLP", "L1H0", "L1H1", "L1H2", "L1H3", "L1MLP"]
+
+
+@pytest.mark.parametrize("replacement", ["zero", "mean", "resample"])
+def test_the_tables_are_the_effects_of_the_library(replacement):
+    model, tokens = order_one_model(), random_tokens(5)
+    result = run(model, tokens, Options(replacement=replacement, heads="L0H1, L1MLP"))
+    ready = ablations(model, tokens, Loss(tokens), replacement)
+    heads = [[Component(layer, head) for head in range(4)] for layer in range(2)]
+    blocks = result.tables[BLOCKS]
+    assert list(blocks["together_nats"]) == pytest.approx(ready.effects(heads).mean(dim=0).tolist())
+    singles = torch.stack([ready.effects([[one] for one in block]).mean(dim=0).sum() for block in heads])
+    assert list(blocks["sum_of_singles_nats"]) == pytest.approx(singles.tolist())
+    assert list(blocks["interaction_nats"]) == pytest.approx(
+        list(blocks["together_nats"] - blocks["sum_of_singles_nats"])
+    )
+    together = result.tables[SET].set_index("taken_out")
+    assert list(together.index) == ["L0H1", "L1MLP", "all of these"]
+    joint = float(ready.effect([Component(0, 1), Component(1)]).mean())
+    assert together.loc["all of these", "share_nats"] == pytest.approx(joint)
+    assert together["share_nats"].iloc[:2].sum() == pytest.approx(joint)
+    assert result.numbers["set_together_nats"] == pytest.approx(joint)
+    assert together.loc["L0H1", "alone_nats"] == pytest.approx(float(ready.effect([Component(0, 1)]).mean()))
+    assert "L0H1, L1MLP (named) taken out together cost" in result.verdict
+    assert all(identity.holds for identity in result.identities)
+    assert len(result.identities) == 3
+
+
+def test_heads_that_stand_in_for_one_another_are_told_from_the_interaction():
+    # Two equal heads behind a readout that saturates: either is enough, so each alone seems to be worth little.
+    model, tokens = (
+        order_one_model(n_layers=1, attn_only=True, normalization_type=None, final_norm=False),
+        random_tokens(8),
+    )
+    for name in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"):
+        weight = getattr(model.blocks[0].attn, name).data
+        weight[1] = weight[0]
+    result = run(model, tokens, Options(replacement="zero", heads="L0H0,L0H1"))
+    together = result.tables[SET].set_index("taken_out")
+    assert together.loc["L0H0", "share_nats"] == pytest.approx(together.loc["L0H1", "share_nats"])
+    joint, alone = together.loc["all of these", "share_nats"], together.loc["all of these", "alone_nats"]
+    assert joint != pytest.approx(alone, rel=1e-3)
+
+
+def test_the_strongest_are_shared_out_where_no_set_is_named():
+    result = run(order_one_model(), random_tokens(), Options(shapley=3))
+    table, together = result.tables[ONES], result.tables[SET]
+    strongest = set(table.loc[table["loss_increase_nats"].abs().nlargest(3).index, "component"])
+    assert set(together["taken_out"].iloc[:-1]) == strongest
+    assert "the strongest, taken out together" in result.verdict
+    best = table[table["kind"] == "head"].nlargest(1, "loss_increase_nats").iloc[0]
+    assert result.numbers["costliest_head"] == best["component"]
+    assert result.finding.startswith(f"Without {best['component']} the loss grows most of all heads")
+
+
+def test_more_than_ten_named_components_are_taken_out_but_not_shared_out():
+    model, tokens = order_one_model(n_layers=3), random_tokens()
+    names = [f"L{layer}H{head}" for layer in range(3) for head in range(4)]
+    result = run(model, tokens, Options(heads=",".join(names)))
+    together = result.tables[SET]
+    assert together["share_nats"].iloc[:-1].isna().all()
+    assert pd.notna(together["share_nats"].iloc[-1])
+    assert "Shared out" not in result.verdict
+    assert all(pd.notna(value) for value in result.numbers.values())
+
+
+def test_one_prompt_has_no_mean_and_no_interval():
+    result = run(order_one_model(), random_tokens(1))
+    assert "taken out: zero" in result.finding
+    assert "With one prompt there is no mean" in result.verdict
+    assert "beyond chance (p" not in result.verdict
+    assert result.tables[ONES]["loss_increase_nats_low"].isna().all()
+
+
+def test_short_prompts_are_more_prompts_and_the_options_say_otherwise():
+    model, tokens = order_one_model(), random_tokens(70, 8)
+    assert "64 prompts" in run(model, tokens).finding
+    assert "5 prompts" in run(model, tokens, Options(prompts=5)).finding
+    shorter = run(model, tokens, Options(prompts=5, positions=4))
+    assert shorter.numbers["loss_nats"] == pytest.approx(float(loss(model, tokens[:5, :4]).mean()))
+
+
+def test_a_model_that_was_taught_one_prediction_is_measured_there():
+    model, tokens = order_one_model(n_layers=1), random_tokens(8, 4)
+    # The output says, loudly, token 3 whatever it reads: right at position 2 alone.
+    tokens[:, 1:3], tokens[:, 3] = 5, 3
+    model.unembed.W_U.data *= 0.01
+    model.unembed.b_U.data = 9.0 * torch.nn.functional.one_hot(torch.tensor(3), 17).double()
+    result = run(model, tokens)
+    assert result.numbers["loss_nats"] == pytest.approx(float(loss(model, tokens, (2,)).mean()))
+    assert "prediction at position 2 alone" in result.verdict
+
+
+def test_the_figures_show_the_tables():
+    result = run(order_one_model(), random_tokens())
+    ones, blocks, together = result.tables[ONES], result.tables[BLOCKS], result.tables[SET]
+    grid = result.figures["Heads and MLPs"].data[0]
+    assert list(grid.z.flatten()) == pytest.approx(list(ones["loss_increase_nats"]), rel=1e-3)
+    assert list(grid.x) == ["H0", "H1", "H2", "H3", "MLP"]
+    bars = result.figures["The strongest"].data[0]
+    shown = ones.set_index("component")["loss_increase_nats"]
+    assert list(bars.x) == [shown[name] for name in bars.y]
+    drawn = result.figures["Alone and together"].data
+    assert list(drawn[0].y) == list(blocks["together_nats"])
+    assert list(drawn[2].y) == list(together["share_nats"])
+
+
+def test_an_identity_that_breaks_is_seen():
+    model = order_one_model()
+    # The heads' outputs are turned by other weights than the ones that the second road reads.
+    attention = model.blocks[1].attn
+    forward = type(attention).output
+
+    def louder(z, self=attention):
+        return forward(self, 2 * z)
+
+    attention.output = louder
+    model.blocks[0].attn.W_O.data *= 1e-6
+    result = run(model, random_tokens())
+    assert [identity.holds for identity in result.identities] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalization_type": "RMS", "positional_embedding_type": "rotary", "n_key_value_heads": 2},
+        {"norm_placement": "post"},
+        {"parallel_attn_mlp": True, "tie_word_embeddings": True},
+        {"use_normalization_before_and_after": True},
+        {"attention_dir": "bidirectional", "normalization_type": "ScaleNorm"},
+        {"n_layers": 1, "n_heads": 1, "attn_only": True},
+        {"output_logits_soft_cap": 5.0, "gated_mlp": True, "dtype": torch.float32},
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_is_answered(changes):
+    result = run(order_one_model(**changes), random_tokens())
+    assert all(identity.holds for identity in result.identities)
+    assert result.tables[ONES].notna().all(axis=None)
+
+
+def test_what_cannot_be_asked_is_refused():
+    model, tokens = order_one_model(), random_tokens()
+    with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens it reads"):
+        run(order_one_model(d_vocab_out=5), tokens)
+    with pytest.raises(OptionError, match="'L2H0' is no component; the heads are L0H0 to L1H3"):
+        run(model, tokens, Options(heads="L0H1,L2H0"))
+    with pytest.raises(OptionError, match="names a component twice"):
+        run(model, tokens, Options(heads="L0H1,L0H1"))
+    with pytest.raises(ValueError, match=r"tokens of shape \[3, 1\] have none"):
+        run(model, tokens[:, :1])
+    for wrong in ({"shapley": 0}, {"shapley": 11}, {"prompts": 0}, {"positions": 1}):
+        with pytest.raises(ValueError, match="must be"):
+            Options(**wrong)
+    run(model, tokens, Options(heads="l0h1"))
