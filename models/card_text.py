@@ -52,6 +52,8 @@ def _results(facts: dict[str, Any]) -> str:
 
 def _recipe(facts: dict[str, Any]) -> str:
     recipe, versions = facts["recipe"], facts["versions"]
+    mixed_steps = recipe["steps"] - recipe["repeats_only_steps"]
+    text = mixed_steps * (recipe["batch"] - recipe["repeated_rows"]) * (recipe["architecture"]["n_ctx"] - 1)
     return (
         "## Recipe\n\n"
         f"AdamW (betas {', '.join(map(str, recipe['betas']))}; decay {recipe['weight_decay']:g} on matrices only), "
@@ -60,8 +62,8 @@ def _recipe(facts: dict[str, Any]) -> str:
         f"{recipe['final_learning_rate']:g}, gradients clipped to norm {recipe['clip']:g}, no dropout, seed "
         f"{recipe['seed']}. Every window begins with `<|endoftext|>`, as a prompt does by default.\n\n"
         f"{_repeats(recipe)}"
-        f"Cost: {facts['n_tokens']:,} predicted tokens ({facts['n_tokens'] / facts['corpus']['train']['tokens']:.1f} "
-        f"times the training text), {facts['flops']:.1e} floating-point operations. The same seed, machine and "
+        f"Cost: {facts['n_tokens']:,} predicted tokens, of which {text:,} of text "
+        f"({text / facts['corpus']['train']['tokens']:.1f} times the training text), {facts['flops']:.1e} floating-point operations. The same seed, machine and "
         "versions give the same weights, bit for bit; another processor rounds differently.\n\n"
         "Versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
     )
