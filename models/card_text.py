@@ -63,9 +63,9 @@ def _recipe(facts: dict[str, Any]) -> str:
         f"{recipe['seed']}. Every window begins with `<|endoftext|>`, as a prompt does by default.\n\n"
         f"{_repeats(recipe)}"
         f"Cost: {facts['n_tokens']:,} predicted tokens, of which {text:,} of text "
-        f"({text / facts['corpus']['train']['tokens']:.1f} times the training text), {facts['flops']:.1e} floating-point "
-        "operations. The same seed, machine and "
-        "versions give the same weights, bit for bit; another processor rounds differently.\n\n"
+        f"({text / facts['corpus']['train']['tokens']:.1f} times the training text), {facts['flops']:.1e} "
+        "floating-point operations. The same seed, machine and versions give the same weights, bit for bit; another "
+        "processor rounds differently.\n\n"
         "Versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()) + "."
     )
 
