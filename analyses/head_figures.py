@@ -6,6 +6,9 @@ import plotly.graph_objects as go
 from .colours import series
 from .head_tables import COPYING
 
+QUIET = "#8a8f98"
+"""The colour of intervals and nulls, legible on light and dark."""
+
 BEST = 4
 """How many heads of each kind are drawn with their intervals."""
 
@@ -31,22 +34,28 @@ def best_figure(table: pd.DataFrame) -> go.Figure:
     """The best heads of each kind with their intervals, and the null beside each."""
     figure = go.Figure()
     looking = table[table["kind"] != COPYING]
-    nulls: list[tuple[str, float]] = []
+    ticks: list[str] = []
+    nulls: list[float] = []
     for number, (kind, rows) in enumerate(looking.groupby("kind", sort=False)):
         best = rows.nlargest(BEST, "score")
-        labels = [f"{head}, {kind}" for head in best["head"]]
-        nulls += zip(labels, best["null"], strict=True)
+        places = list(range(len(ticks), len(ticks) + len(best)))
+        ticks += best["head"].tolist()
+        nulls += best["null"].tolist()
         error = {
             "type": "data",
             "symmetric": False,
             "array": (best["high"] - best["score"]).round(4),
             "arrayminus": (best["score"] - best["low"]).round(4),
         }
-        figure.add_bar(x=labels, y=best["score"].round(4), error_y=error, name=str(kind), marker_color=series(number))
+        figure.add_bar(
+            x=places, y=best["score"].round(4), error_y=error, name=str(kind), marker_color=series(number),
+            customdata=best["head"], hovertemplate="%{customdata}: %{y:.3f}",
+        )  # fmt: skip
     figure.add_scatter(
-        x=[label for label, _ in nulls], y=[round(null, 4) for _, null in nulls], mode="markers", name="even attention",
+        x=list(range(len(ticks))), y=[round(null, 4) for null in nulls], mode="markers", name="even attention",
         marker={"symbol": "line-ew-open", "size": 22, "color": series(7), "line": {"width": 2}},
     )  # fmt: skip
+    figure.update_xaxes(tickmode="array", tickvals=list(range(len(ticks))), ticktext=ticks, title="head")
     figure.update_layout(yaxis_title="attention (bars: 95 % over sequences)", yaxis_range=[0, 1])
     return figure
 
@@ -65,8 +74,8 @@ def copying_figure(table: pd.DataFrame) -> go.Figure:
             error_x=_error(x), error_y=_error(y), marker={"color": series(number), "size": 9},
             hovertemplate="%{text}<br>prefix matching %{x:.3f}<br>copying %{y:.3f}<extra></extra>",
         )  # fmt: skip
-    figure.add_vline(x=float(prefix["null"].iloc[0]), line_dash="dot", line_width=1)
-    figure.add_hline(y=float(copying["null"].iloc[0]), line_dash="dot", line_width=1)
+    figure.add_vline(x=float(prefix["null"].iloc[0]), line_dash="dot", line_width=1, line_color=QUIET)
+    figure.add_hline(y=float(copying["null"].iloc[0]), line_dash="dot", line_width=1, line_color=QUIET)
     figure.update_xaxes(title="prefix matching (dotted: null)", range=[-0.05, 1.05])
     figure.update_yaxes(title="copying (dotted: null)", range=[-1.1, 1.1])
     return figure
@@ -79,5 +88,6 @@ def _error(rows: pd.DataFrame) -> dict[str, object]:
         "array": (rows["high"] - rows["score"]).round(4),
         "arrayminus": (rows["score"] - rows["low"]).round(4),
         "thickness": 1,
+        "color": QUIET,
         "width": 0,
     }

@@ -16,9 +16,9 @@ from models import HookedTransformer
 from .errors import NotApplicableError
 from .folded import folded_copy
 from .head_tables import kind_table
-from .induction_circuit import circuit
+from .induction_circuit import Circuit, circuit
 from .induction_figures import ablation_figure, composition_figure, loss_figure, scores_figure
-from .induction_runs import CLEAN, INDUCTION, PATHS, PREVIOUS, Runs, all_runs, control
+from .induction_runs import CLEAN, Runs, all_runs, control, path
 from .induction_tables import ablation_table, composition_table, position_table
 from .induction_verdict import Found, headline, numbers, text_score, verdict
 from .result import Identity, Result
@@ -85,7 +85,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
             "Loss along the sequence": positions,
         },
         figures={
-            "Loss along the sequence": loss_figure(positions, _shown(runs, len(heads.induction))),
+            "Loss along the sequence": loss_figure(positions, _shown(runs, heads)),
             "What ablation takes from the gain": ablation_figure(found.ablations),
             "Both halves of the circuit": scores_figure(found.scores),
             "K-composition with the induction heads": composition_figure(found.compositions),
@@ -130,8 +130,8 @@ def _no_paths(runs: Runs) -> str:
     return f"No single path was cut: {runs.no_paths}." if runs.no_paths else ""
 
 
-def _shown(runs: Runs, n_induction: int) -> list[str]:
-    wanted = (CLEAN, INDUCTION, PREVIOUS, PATHS["k"], control(n_induction))
+def _shown(runs: Runs, heads: Circuit) -> list[str]:
+    wanted = (CLEAN, heads.induction_name, heads.previous_name, path(heads, "k"), control(len(heads.induction)))
     return [name for name in wanted if name in runs.conditions]
 
 

@@ -32,9 +32,14 @@ class Circuit:
     others: list[Head]
 
     @property
-    def found(self) -> bool:
-        """Whether both halves are there."""
-        return self.found_induction and self.found_previous
+    def induction_name(self) -> str:
+        """What the first are called."""
+        return _called("induction", self.induction, self.found_induction)
+
+    @property
+    def previous_name(self) -> str:
+        """What the second are called."""
+        return _called("previous-token", self.previous, self.found_previous)
 
     def controls(self, n_heads: int, draws: int, generator: torch.Generator) -> list[list[Head]]:
         """Sets of that many other heads, or of all of them where there are fewer; no set comes twice."""
@@ -64,6 +69,10 @@ def is_one(scores: HeadScores, threshold: float) -> Bool[Tensor, "layer head"]:
 def names(heads: list[Head]) -> str:
     """The heads as "L0H1, L1H2"."""
     return ", ".join(head_label(*head) for head in heads)
+
+
+def _called(kind: str, heads: list[Head], found: bool) -> str:
+    return f"{kind} head{'s' * (len(heads) > 1)}" if found else f"head nearest to {kind}"
 
 
 def _best(scores: HeadScores, threshold: float, layers: range) -> tuple[list[Head], bool]:

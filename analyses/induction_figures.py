@@ -6,6 +6,12 @@ import plotly.graph_objects as go
 from .colours import series
 from .induction_runs import CLEAN
 
+QUIET = "#8a8f98"
+"""The colour of intervals and nulls, legible on light and dark."""
+
+BANDS = 2
+"""Lines of losses that are drawn with their interval: of more, none would be seen."""
+
 
 def scores_figure(scores: pd.DataFrame) -> go.Figure:
     """Previous-token score against prefix matching, one point a head."""
@@ -22,8 +28,8 @@ def scores_figure(scores: pd.DataFrame) -> go.Figure:
             textposition="top center", marker={"color": series(number), "size": 9},
             hovertemplate="%{customdata}<br>previous token %{x:.3f}<br>prefix matching %{y:.3f}<extra></extra>",
         )  # fmt: skip
-    figure.add_vline(x=float(previous["null"].iloc[0]), line_dash="dot", line_width=1)
-    figure.add_hline(y=float(induction["null"].iloc[0]), line_dash="dot", line_width=1)
+    figure.add_vline(x=float(previous["null"].iloc[0]), line_dash="dot", line_width=1, line_color=QUIET)
+    figure.add_hline(y=float(induction["null"].iloc[0]), line_dash="dot", line_width=1, line_color=QUIET)
     figure.update_xaxes(title="attention to the previous token (dotted: null)", range=[-0.05, 1.08])
     figure.update_yaxes(title="prefix matching (dotted: null)", range=[-0.05, 1.12])
     return figure
@@ -42,7 +48,8 @@ def composition_figure(compositions: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     figure.update_xaxes(tickmode="array", tickvals=writers, ticktext=writers, title="earlier head")
-    figure.update_yaxes(title="induction head", type="category")
+    figure.update_yaxes(title="reader", type="category")
+    figure.update_layout(height=190 + 30 * len(grid))
     return figure
 
 
@@ -53,6 +60,7 @@ def ablation_figure(ablations: pd.DataFrame) -> go.Figure:
         "symmetric": False,
         "array": (ablations["gain_nats_high"] - ablations["gain_nats"]).round(4),
         "arrayminus": (ablations["gain_nats"] - ablations["gain_nats_low"]).round(4),
+        "color": QUIET,
     }
     places = list(range(len(ablations)))
     figure = go.Figure(
@@ -70,22 +78,23 @@ def ablation_figure(ablations: pd.DataFrame) -> go.Figure:
 
 
 def loss_figure(positions: pd.DataFrame, shown: list[str]) -> go.Figure:
-    """The loss along the sequence, a line with its 95 % band for each ablation."""
+    """The loss along the sequence, a line for each ablation, the first two with their 95 % bands."""
     figure = go.Figure()
     for number, name in enumerate(shown):
         rows = positions[positions["ablated"] == name]
         colour = series(number)
         band = [*rows["high"].round(3), *rows["low"].round(3)[::-1]]
-        figure.add_scatter(
-            x=[*rows["position"], *rows["position"][::-1]], y=band, fill="toself", fillcolor=colour, opacity=0.15,
-            line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False, legendgroup=name,
-        )  # fmt: skip
+        if number < BANDS:
+            figure.add_scatter(
+                x=[*rows["position"], *rows["position"][::-1]], y=band, fill="toself", fillcolor=colour, opacity=0.15,
+                line={"width": 0}, mode="lines", hoverinfo="skip", showlegend=False, legendgroup=name,
+            )  # fmt: skip
         figure.add_scatter(
             x=rows["position"], y=rows["loss_nats"].round(3), mode="lines", name=name, legendgroup=name,
             line={"color": colour}, hovertemplate="token %{x}: %{y:.2f} nats<extra>" + name + "</extra>",
         )  # fmt: skip
     for start in positions[positions["copy"] > 1].groupby("copy")["position"].min():
-        figure.add_vline(x=float(start), line_dash="dot", line_width=1)
+        figure.add_vline(x=float(start), line_dash="dot", line_width=1, line_color=QUIET)
     figure.update_layout(xaxis_title="token (dotted: a copy begins)", yaxis_title="loss, nats (bands: 95 %)")
     return figure
 

@@ -19,12 +19,8 @@ from models import HookedTransformer
 
 from .induction_circuit import Circuit, names
 
-CLEAN, INDUCTION, PREVIOUS = "nothing", "induction heads", "previous-token heads"
-PATHS = {
-    "k": "previous-token heads, in the induction heads' keys alone",
-    "q": "previous-token heads, in the induction heads' queries alone",
-    "v": "previous-token heads, in the induction heads' values alone",
-}
+CLEAN = "nothing"
+PATHS = {"k": "keys", "q": "queries", "v": "values"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def all_runs(
 
     clean = next_token_losses(model, repeated.tokens)
     found = [Condition(CLEAN, "", [clean])]
-    for label, heads in ((INDUCTION, circuit.induction), (PREVIOUS, circuit.previous)):
+    for label, heads in ((circuit.induction_name, circuit.induction), (circuit.previous_name, circuit.previous)):
         found.append(Condition(label, names(heads), [losses(mean_ablation(model, heads, means))]))
     for n in sorted({len(circuit.induction), len(circuit.previous)}):
         drawn = [losses(mean_ablation(model, heads, means)) for heads in circuit.controls(n, draws, generator)]
@@ -92,10 +88,10 @@ def all_runs(
     no_paths = _no_paths(model)
     if not no_paths:
         split = _split(model)
-        for letter, label in PATHS.items():
+        for letter in PATHS:
             edits = path_ablation(split, circuit.previous, circuit.induction, letter, own, means)
             between = f"{names(circuit.previous)} to {names(circuit.induction)}"
-            found.append(Condition(label, between, [losses(edits, split)]))
+            found.append(Condition(path(circuit, letter), between, [losses(edits, split)]))
     freezing: dict[Cell, Edit] = {
         site(model, f"blocks.{layer}.attn.hook_z").at(head=head): freeze(own[layer][:, :, head])
         for layer, head in (*circuit.previous, *circuit.induction)
@@ -111,6 +107,11 @@ def all_runs(
 def control(n_heads: int) -> str:
     """The name of the control that ablates that many other heads."""
     return f"{n_heads} other head{'s' * (n_heads > 1)}, at random"
+
+
+def path(circuit: Circuit, letter: str) -> str:
+    """The name of the condition in which one way from the first half to the second is cut."""
+    return f"{circuit.previous_name}, in the {PATHS[letter]} of the {circuit.induction_name} alone"
 
 
 def gain(repeated: RepeatedTokens, losses: Float[Tensor, "sequence predicted"]) -> Float[Tensor, " sequence"]:

@@ -11,7 +11,7 @@ from interp.statistics import over_prompts
 from models import HookedTransformer
 
 from .induction_circuit import Circuit, names
-from .induction_runs import CLEAN, INDUCTION, PATHS, PREVIOUS, control
+from .induction_runs import CLEAN, control, path
 
 EARLY = 10
 """Olsson et al. compare token 500 with token 50; where a text is shorter, its last with a tenth of it."""
@@ -73,14 +73,18 @@ class Found:
 def numbers(found: Found) -> dict[str, float | int | str]:
     """The headline numbers."""
     pair = found.composition(of_previous=True)
+    heads = found.circuit
     values: dict[str, float | int | str] = {
-        "induction_heads": len(found.circuit.induction) if found.circuit.found_induction else 0,
+        "induction_heads": len(heads.induction) if heads.found_induction else 0,
         "best_prefix_matching_score": float(_half(found, "induction")["score"]),
         "best_previous_token_score": float(_half(found, "previous token")["score"]),
         "gain_nats": float(found.ablation(CLEAN)["gain_nats"]),
-        "gain_without_induction_heads_nats": float(found.ablation(INDUCTION)["gain_nats"]),
-        "gain_without_previous_token_heads_nats": float(found.ablation(PREVIOUS)["gain_nats"]),
     }
+    if not heads.found_induction:
+        return values
+    values["gain_without_induction_heads_nats"] = float(found.ablation(heads.induction_name)["gain_nats"])
+    if heads.found_previous:
+        values["gain_without_previous_token_heads_nats"] = float(found.ablation(heads.previous_name)["gain_nats"])
     if pair is not None:
         values["k_composition_z"] = float(pair["z"])
     if found.has(found.other_heads):
@@ -90,12 +94,14 @@ def numbers(found: Found) -> dict[str, float | int | str]:
 
 def headline(found: Found) -> str:
     """The finding as one clause."""
-    clean, without = found.ablation(CLEAN)["gain_nats"], found.ablation(INDUCTION)["gain_nats"]
-    if not found.circuit.found_induction:
-        return f"there are no induction heads, and a repetition gains {_nats(clean)}"
+    heads, clean = found.circuit, found.ablation(CLEAN)["gain_nats"]
+    if not heads.found_induction:
+        return f"there are no induction heads, and a repetition gains {clean:.2f} nats"
+    without, n = found.ablation(heads.induction_name)["gain_nats"], len(heads.induction)
+    more = f" and {n - 3} more" if n > 3 else ""
     return (
-        f"induction heads {names(found.circuit.induction[:3])} continue what was seen before: a repetition gains "
-        f"{_nats(clean)}, {_nats(without)} without them"
+        f"{heads.induction_name} {names(heads.induction[:3])}{more} continue{'s' * (n == 1)} what was seen before: a "
+        f"repetition gains {clean:.2f} nats, {without:.2f} without {'it' if n == 1 else 'them'}"
     )
 
 
@@ -120,7 +126,7 @@ def text_score(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> st
 
 
 def _finding(found: Found) -> str:
-    clean, without = found.ablation(CLEAN), found.ablation(INDUCTION)
+    clean, without = found.ablation(CLEAN), found.ablation(found.circuit.induction_name)
     gain = f"{clean['gain_nats']:.2f} nats ({clean['gain_nats_low']:.2f} to {clean['gain_nats_high']:.2f})"
     if not found.circuit.found_induction:
         best = _half(found, "induction")
@@ -158,7 +164,7 @@ def _halves(found: Found) -> str:
             for name in names(heads).split(", ")
         )
         null = rows["null"].iloc[0]
-        said = "" if known else f"; none reaches {found.threshold:g}, and this candidate stands in below"
+        said = "" if known else f"; none reaches {found.threshold:g}, and the nearest stands in below"
         sentences.append(f"{kind.capitalize()}: {scores}, where even attention gives {null:.2f}{said}.")
     return "\n".join(sentences)
 
@@ -166,7 +172,7 @@ def _halves(found: Found) -> str:
 def _composition(found: Found) -> str:
     pair, other = found.composition(of_previous=True), found.composition(of_previous=False)
     if pair is None:
-        return "The previous-token heads' weights are zero, so they compose with nothing."
+        return f"The weights of {names(found.circuit.previous)} are zero, so that they compose with nothing."
     beside = "" if other is None else f"; the strongest other earlier head is {other['writer']} (z = {other['z']:.1f})"
     return (
         f"K-composition of {pair['writer']} with {pair['reader']}: {pair['score']:.3f}, where a random rotation gives "
@@ -175,8 +181,12 @@ def _composition(found: Found) -> str:
 
 
 def _ablations(found: Found) -> str:
-    said = f"Ablating the previous-token heads leaves a gain of {_gain(found.ablation(PREVIOUS))}"
-    same_number = control(len(found.circuit.previous))
+    heads = found.circuit
+    said = f"Ablating the {heads.previous_name} leaves a gain of {_gain(found.ablation(heads.previous_name))}"
+    if not heads.found_induction:
+        both = f"the {heads.induction_name} {_gain(found.ablation(heads.induction_name))}"
+        return f"{said}, ablating {both}."
+    same_number = control(len(heads.previous))
     if not found.has(same_number):
         return f"{said}; there are no other heads for a control."
     others = found.ablation(same_number)
@@ -185,12 +195,13 @@ def _ablations(found: Found) -> str:
 
 
 def _paths(found: Found) -> str:
-    if not found.has(PATHS["k"]):
+    heads = found.circuit
+    if not found.has(path(heads, "k")) or not heads.found_induction:
         return ""
-    keys, queries, values = (_gain(found.ablation(PATHS[letter])) for letter in "kqv")
+    keys, queries, values = (_gain(found.ablation(path(heads, letter))) for letter in "kqv")
     return (
-        f"Hiding the previous-token heads from the induction heads' keys alone leaves a gain of {keys}, from their "
-        f"queries alone {queries}, from their values alone {values}."
+        f"Hiding the {heads.previous_name} from the keys of the {heads.induction_name} alone leaves a gain of {keys}, "
+        f"from the queries alone {queries}, from the values alone {values}."
     )
 
 
@@ -201,7 +212,3 @@ def _half(found: Found, kind: str) -> pd.Series:
 
 def _gain(row: pd.Series) -> str:
     return f"{row['gain_nats']:.2f} ({row['gain_nats_low']:.2f} to {row['gain_nats_high']:.2f})"
-
-
-def _nats(value: float) -> str:
-    return f"{value:.2f} nats"

@@ -54,8 +54,8 @@ def _resting(heads: pd.DataFrame) -> str:
     low, high = most["first_token_low"], most["first_token_high"]
     interval = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"
     return (
-        f"{len(resting)} of {len(heads)} heads give half of their attention or more to the first token; most has "
-        f"{most['head']} with {most['first_token_attention']:.2f}{interval}, {reading}."
+        f"{len(resting)} of {len(heads)} heads give half of their attention or more to the first token; the most is "
+        f"{most['first_token_attention']:.2f}{interval} of {most['head']}, {reading}."
     )
 
 

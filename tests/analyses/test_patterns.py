@@ -26,9 +26,8 @@ def test_a_head_that_rests_on_the_first_token_is_told():
     model, tokens = order_one_model(), random_tokens()
     model.add_hook("blocks.1.attn.hook_pattern", lambda pattern, hook: torch.eye(7).double()[0].expand_as(pattern))
     result = run(model, tokens)
-    assert "4 of 8 heads give half of their attention or more to the first token; most has L1H0 with 1.00" in (
-        result.verdict
-    )
+    said = "4 of 8 heads give half of their attention or more to the first token; the most is 1.00 (1.00 to 1.00) of"
+    assert f"{said} L1H0" in result.verdict
     assert "from where 100% of what it reads comes" in result.verdict
 
 
