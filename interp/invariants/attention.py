@@ -1,6 +1,5 @@
 """Patterns, scores and heads. Source: Vaswani et al. (2017), section 3.2; Elhage et al. (2021)."""
 
-import math
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from .reading import (
     head_weights,
     is_causal,
     positions,
+    score_scale,
     soft_capped,
     visible,
     window_of,
@@ -74,10 +74,7 @@ def _expected_scores(
         form = form + torch.einsum("bqd,hde,he->bhq", x, W_Q, b_K)[..., :, None]
         form = form + torch.einsum("bkd,hde,he->bhk", x, W_K, b_Q)[..., None, :]
         form = form + (b_Q * b_K).sum(-1)[:, None, None]
-    scale = (cfg.attn_scale if cfg.attn_scale > 0 else math.sqrt(cfg.d_head)) if cfg.use_attn_scale else 1.0
-    if getattr(cfg, "scale_attn_by_inverse_layer_idx", False):
-        scale *= layer + 1
-    return soft_capped(form / scale, getattr(cfg, "attn_scores_soft_cap", None))
+    return soft_capped(form / score_scale(model, layer), getattr(cfg, "attn_scores_soft_cap", None))
 
 
 def _rotary_product(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -35,6 +35,17 @@ ROUNDING = Tolerance(
 )
 
 
+class Bounded(NamedTuple):
+    """An error with the tolerance that was measured beside it, of sampling or of quadrature."""
+
+    error: float
+    tolerance: float
+
+
+class NothingToMeasureError(Exception):
+    """These tokens give an identity nothing to be measured on; the text says why."""
+
+
 def always(model: HookedModel) -> None:
     """No obstacle: the identity holds for every architecture."""
 
@@ -44,10 +55,12 @@ class Outcome:
     """What came of one invariant on one model.
 
     Attributes:
-        error: the largest deviation; None where it was skipped.
+        error: the largest deviation; None where it was skipped or the model raised.
         tolerance: the largest error that passes in the model's dtype.
         passed: whether the identity holds; None where it was skipped.
         skipped: why the identity says nothing about this model; empty where it was checked.
+        reason: why the tolerance is what it is.
+        raised: the error that the model raised while the identity was measured, which is a failure.
     """
 
     name: str
@@ -56,6 +69,13 @@ class Outcome:
     tolerance: float
     passed: bool | None
     skipped: str = ""
+    reason: str = ""
+    raised: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the identity was measured, or could not even be, and does not hold."""
+        return self.passed is False
 
 
 @dataclass(frozen=True)
@@ -65,14 +85,14 @@ class Invariant:
     Attributes:
         name: a short name, for tables.
         statement: what holds.
-        error: its largest deviation in a model, run on tokens.
-        tolerance: how large that may be.
+        error: its largest deviation in a model, run on tokens; `Bounded` where the tolerance is measured too.
+        tolerance: how large that may be, and why; a measured tolerance only ever widens it.
         obstacle: why the identity says nothing about a model, or None where it does.
     """
 
     name: str
     statement: str
-    error: Callable[[Any, Int[Tensor, "batch pos"]], float]
+    error: Callable[[Any, Int[Tensor, "batch pos"]], float | Bounded]
     tolerance: Tolerance = ROUNDING
     obstacle: Callable[[Any], str | None] = always
 
@@ -82,10 +102,19 @@ class Invariant:
 
     def outcome(self, model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> Outcome:
         """The invariant measured on the model."""
-        tolerance = self.tolerance.by_dtype[model.cfg.dtype]
-        obstacle = self.obstacle(model)
-        if obstacle is not None:
-            return Outcome(self.name, self.statement, None, tolerance, None, obstacle)
-        error = self.error(model, tokens)
+        tolerance, reason = self.tolerance.by_dtype[model.cfg.dtype], self.tolerance.reason
+        try:
+            obstacle = self.obstacle(model)
+            if obstacle is not None:
+                return Outcome(self.name, self.statement, None, tolerance, None, obstacle, reason)
+            measured = self.error(model, tokens)
+        except NothingToMeasureError as nothing:
+            return Outcome(self.name, self.statement, None, tolerance, None, str(nothing), reason)
+        except Exception as error:
+            # A model that cannot be run one way is a finding about it, and the other identities still count.
+            raised = f"{type(error).__name__}: {error}"
+            return Outcome(self.name, self.statement, None, tolerance, False, "", reason, raised)
+        found = measured if isinstance(measured, Bounded) else Bounded(measured, 0.0)
+        tolerance = max(tolerance, found.tolerance)
         # Written so that NaN does not pass.
-        return Outcome(self.name, self.statement, error, tolerance, error <= tolerance)
+        return Outcome(self.name, self.statement, found.error, tolerance, found.error <= tolerance, "", reason)

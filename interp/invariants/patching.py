@@ -18,11 +18,12 @@ def patched_logits(
     model: Any, tokens: Int[Tensor, "batch pos"], values: Mapping[PlaceT, list[Shaped[Tensor, "..."]]]
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """The logits with the n-th value at each place where it fires for the n-th time."""
-    with edited(model, {place: _replay(each) for place, each in values.items()}, allow_nonfinite=True):
+    with edited(model, {place: replayed(each) for place, each in values.items()}, allow_nonfinite=True):
         return model(tokens)
 
 
-def _replay(values: list[Tensor]) -> Edit:
+def replayed(values: list[Shaped[Tensor, "..."]]) -> Edit:
+    """The edit that puts the n-th value in place where it acts for the n-th time."""
     remaining = iter(values)
     return lambda activation: patch(next(remaining))(activation)
 

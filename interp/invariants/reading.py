@@ -1,5 +1,6 @@
 """What several invariants read off a model, through its hooks, its config and the weights of its blocks."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,6 +69,13 @@ def head_weights(model: Any, layer: int, name: str) -> Float[Tensor, "head ..."]
     return weight.repeat_interleave(model.cfg.n_heads // weight.shape[0], dim=0)
 
 
+def score_scale(model: Any, layer: int) -> float:
+    """What a layer's products of queries and keys are divided by, by the config."""
+    cfg = model.cfg
+    scale = (cfg.attn_scale if cfg.attn_scale > 0 else math.sqrt(cfg.d_head)) if cfg.use_attn_scale else 1.0
+    return scale * (layer + 1) if getattr(cfg, "scale_attn_by_inverse_layer_idx", False) else scale
+
+
 def soft_capped(x: Float[Tensor, "*axes"], cap: float | None) -> Float[Tensor, "*axes"]:
     """cap * tanh(x / cap), or x where there is no cap."""
     return cap * torch.tanh(x / cap) if cap is not None and cap > 0 else x
@@ -111,3 +119,17 @@ def not_causal(model: Any) -> str | None:
 def stream_is_normalised(model: Any) -> str | None:
     """The obstacle of a post-norm model."""
     return "post-norm blocks normalise the stream itself, so it is not a sum" if post_norm(model) else None
+
+
+def sixteen_bit(model: Any) -> str | None:
+    """The obstacle of 16-bit rounding, in which a difference of logits drowns."""
+    if model.cfg.dtype in (torch.float16, torch.bfloat16):
+        return f"{model.cfg.dtype} rounds small changes away; ask a copy of the model in float32 or float64"
+    return None
+
+
+def not_double(model: Any) -> str | None:
+    """The obstacle of any rounding coarser than float64's."""
+    if model.cfg.dtype != torch.float64:
+        return f"{model.cfg.dtype} rounds a remainder of second order away; ask a copy of the model in float64"
+    return None

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from ..hooks import edited
 from ..sites import sites
 from .invariant import EXACT, Invariant
-from .reading import deviation, not_causal, other_tokens, window_of, worst
+from .reading import deviation, not_causal, other_tokens, sixteen_bit, window_of, worst
 
 
 def effect_on_the_past(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
@@ -82,8 +82,9 @@ def _shaken(model: Any) -> Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "...
 
 def changes_drown(model: Any) -> str | None:
     """The obstacle of 16-bit rounding, in which a small change drowns, or of a window of one key, with no choice."""
-    if model.cfg.dtype in (torch.float16, torch.bfloat16):
-        return f"{model.cfg.dtype} rounds small changes away; ask a copy of the model in float32 or float64"
+    drowned = sixteen_bit(model)
+    if drowned is not None:
+        return drowned
     windows = [window_of(model, layer) for layer in range(model.cfg.n_layers)]
     return "a window of one key makes every score irrelevant" if 1 in windows else None
 

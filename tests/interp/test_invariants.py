@@ -1,23 +1,15 @@
 """Every identity holds on every architecture, and each one dies when the model is broken in the way it guards."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
-from transformer_lens.cache.key_value_cache_entry import TransformerLensKeyValueCacheEntry
-from transformer_lens.hook_points import HookPoint as TransformerLensHookPoint
 
 from interp import TokensError
 from interp.invariants import INVARIANTS, Invariant, check
-from models import HookedTransformer
-from models.attention import Attention
-from models.blocks import PreNormBlock
-from models.masks import AttentionContext, Visibility
-from models.positions import Rotary
 from tests.conftest import order_one_model, random_tokens
+from tests.interp.mutations import MUTATIONS, Mutation
 from tests.interp.test_hooks import native_bridge
 from tests.models.configurations import configurations
 
@@ -39,6 +31,8 @@ ARCHITECTURES: list[dict[str, object]] = [
     {"attention_dir": "bidirectional", "use_attn_scale": False, "normalization_type": "ScaleNorm"},
     {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local"), "final_rms": True},
     {"use_local_attn": True, "window_size": 1, "attn_types": ("local", "global"), "final_norm": False},
+    {"attn_only": True, "n_layers": 3, "n_key_value_heads": 2, "positional_embedding_type": "rotary"},
+    {"attn_only": True, "n_layers": 1, "positional_embedding_type": "none", "normalization_type": None},
 ]
 
 ONE_KEY = {"use_local_attn": True, "window_size": 1, "attn_types": ("local", "local")}
@@ -71,168 +65,6 @@ def test_every_identity_says_something_about_some_architecture() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_tolerances_leave_room_for_rounding(dtype: torch.dtype) -> None:
     assert failures(order_one_model(dtype=dtype)) == {}
-
-
-Mutation = Callable[[HookedTransformer, pytest.MonkeyPatch], None]
-
-
-def edit(name: str, change: Callable[[Tensor], Tensor]) -> Mutation:
-    """A model in which one activation is other than it should be."""
-    return lambda model, monkeypatch: model.add_hook(name, lambda value, hook: change(value))
-
-
-def one_entry_larger(value: Tensor) -> Tensor:
-    larger = value.clone()
-    larger[0, 0] *= 1.01
-    return larger
-
-
-def leaking_mask(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = Visibility.allowed
-    monkeypatch.setattr(Visibility, "allowed", lambda self, queries, keys: allowed(self, queries + 1, keys))
-
-
-def leaking_mask_and_kernel(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    leaking_mask(model, monkeypatch)
-    monkeypatch.setattr(AttentionContext, "is_plainly_causal", lambda self, rule: False)
-
-
-def scale_forgotten(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    model.blocks[1].attn.attn_scale = 1.0
-
-
-def output_changed(change: Callable[[Tensor], Tensor]) -> Mutation:
-    def mutate(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-        output = Attention.output
-        monkeypatch.setattr(Attention, "output", lambda self, z: output(self, change(z)))
-
-    return mutate
-
-
-def without_head_one(z: Tensor) -> Tensor:
-    kept = z.clone()
-    kept[:, :, 1] = 0
-    return kept
-
-
-def block_changed(
-    skip: Callable[[Tensor], Tensor] = lambda resid: resid, branch: Callable[[Tensor], Tensor] = lambda out: out
-) -> Mutation:
-    def forward(self: PreNormBlock, resid: Tensor, context: object, past: object = None) -> Tensor:
-        resid = self.hook_resid_pre(resid)
-        resid = self.hook_resid_mid(skip(resid) + branch(self.attn_out(resid, context, past)))
-        return self.hook_resid_post(resid + self.mlp_out(resid))
-
-    return lambda model, monkeypatch: monkeypatch.setattr(PreNormBlock, "forward", forward)
-
-
-def seam_stretched(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    model.blocks[1].register_forward_pre_hook(lambda block, given: (1.01 * given[0], *given[1:]))
-
-
-def path_around_the_stream(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded = []
-    model.add_hook("hook_embed", lambda value, hook: embedded.append(value))
-    model.ln_final.register_forward_pre_hook(lambda norm, given: (given[0] + embedded[-1],))
-
-
-def hooked_points_that_change(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TransformerLensHookPoint, "forward", lambda self, x: x if x.dtype == torch.long else 1.01 * x)
-
-
-def edited_scores(become: Callable[[Tensor], Tensor]) -> Mutation:
-    def mutate(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-        call = type(model.hook_embed).__call__
-
-        def deaf(self: TransformerLensHookPoint, activation: Tensor) -> Tensor:
-            edited = call(self, activation)
-            return edited if self.name != SCORES or edited is activation else become(activation)
-
-        monkeypatch.setattr(type(model.hook_embed), "__call__", deaf)
-
-    return mutate
-
-
-def positions_from_the_left_edge(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        AttentionContext,
-        "position_ids",
-        lambda self: torch.arange(self.n_past + self.n_queries, device=self.device)[None],
-    )
-
-
-def cache_that_forgets(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    append = TransformerLensKeyValueCacheEntry.append
-
-    def forgets(self: TransformerLensKeyValueCacheEntry, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = append(self, k, v)
-        keys = keys.clone()
-        keys[:, : -k.shape[1]] *= 0.9
-        return keys, values
-
-    monkeypatch.setattr(TransformerLensKeyValueCacheEntry, "append", forgets)
-
-
-def start_one_late(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = HookedTransformer._layers
-    monkeypatch.setattr(HookedTransformer, "_layers", lambda self, start, stop: layers(self, start and start + 1, stop))
-
-
-def other_rotation(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    rotate = Rotary.forward
-    monkeypatch.setattr(Rotary, "forward", lambda self, x, ids: rotate(self, x, 0 * ids))
-
-
-def scores_squashed(scores: Tensor) -> Tensor:
-    return torch.where(scores.isfinite(), scores.tanh(), scores)
-
-
-PATTERN, SCORES = "blocks.1.attn.hook_pattern", "blocks.1.attn.hook_attn_scores"
-MUTATIONS: list[tuple[str, str, Mutation, dict[str, object]]] = [
-    ("pattern-rows", "softmax sums to 1.01", edit(PATTERN, lambda pattern: 1.01 * pattern), {}),
-    ("pattern-sign", "negative attention", edit(PATTERN, lambda pattern: 2 * pattern - pattern.flip(-1)), {}),
-    ("pattern-mask", "a mask one key too wide", leaking_mask, {}),
-    ("pattern-mask", "a window one key too wide", leaking_mask, ARCHITECTURES[12]),
-    ("qk-form", "scores not scaled", scale_forgotten, {}),
-    ("qk-form", "scores off by a percent in one row", edit(SCORES, one_entry_larger), {}),
-    ("qk-form", "no rotation", other_rotation, ARCHITECTURES[2]),
-    ("ov-circuit", "z off by a percent in one row", edit("blocks.0.attn.hook_z", one_entry_larger), {}),
-    ("head-sum", "W_O dropped for one head", output_changed(without_head_one), {}),
-    (
-        "head-result",
-        "results off by a percent in one row",
-        edit("blocks.0.attn.hook_result", one_entry_larger),
-        {"use_attn_result": True},
-    ),
-    ("stream-sum", "attention written 1.01 times", block_changed(branch=lambda out: 1.01 * out), {}),
-    ("stream-seam", "a stream stretched between blocks", seam_stretched, {}),
-    ("last-lens", "logits off by 0.01", edit("unembed.hook_out", lambda logits: logits + 0.01), {}),
-    ("direct-attribution", "a final norm off by a percent", edit("ln_final.hook_normalized", one_entry_larger), {}),
-    ("direct-attribution", "a path around the stream", path_around_the_stream, {}),
-    ("skip-gradient", "no gradient through the skip", block_changed(skip=lambda resid: resid.detach()), {}),
-    ("qk-gauge", "rectified queries", edit("blocks.0.attn.hook_q", torch.relu), {}),
-    ("ov-gauge", "rectified values", edit("blocks.0.attn.hook_v", torch.relu), {}),
-    ("key-bias", "squashed scores", edit(SCORES, scores_squashed), {}),
-    ("value-bias", "softmax sums to 1.01", edit(PATTERN, lambda pattern: 1.01 * pattern), {}),
-    ("zero-head", "an offset before W_O", output_changed(lambda z: z + 0.1), {}),
-    ("self-patch", "hooked points that change their value", hooked_points_that_change, {}),
-    ("patch-all", "a path around the stream", path_around_the_stream, {}),
-    ("locality", "a mask one key too wide", leaking_mask_and_kernel, {}),
-    ("causality", "a mask one key too wide", leaking_mask_and_kernel, {}),
-    ("looking", "hooked points that change their value", hooked_points_that_change, {}),
-    ("looking", "a mask one key too wide, but not in the fused kernel", leaking_mask, {}),
-    ("points-live", "edited scores ignored", edited_scores(lambda scores: scores), {}),
-    ("points-live", "edited scores turn to NaN", edited_scores(lambda scores: torch.nan * scores), {}),
-    ("padding", "positions counted from the left edge", positions_from_the_left_edge, {}),
-    ("kv-cache", "a cache that forgets", cache_that_forgets, {}),
-    ("stop-start", "a start one layer late", start_one_late, {}),
-    (
-        "batch",
-        "prompts centred by their neighbours",
-        edit("blocks.0.hook_resid_mid", lambda resid: resid - 0.01 * resid.mean(0, keepdim=True)),
-        {},
-    ),
-]
 
 
 @pytest.mark.parametrize(
