@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer
 
 from models import HookedTransformer
+from models.addition import AdditionData, answer_losses, answered_right
+from models.addition_card import addition_card_text
 from models.batches import HeldOutWindows
 from models.card_text import card_text
 from models.corpus import Document, standard_library
@@ -18,9 +20,10 @@ from models.loading.resolve import ZOO, bundled_names
 from models.recipes import RECIPES
 
 NAMES = bundled_names()
+ON_TEXT = [name for name in NAMES if RECIPES[name].task == "text"]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=ON_TEXT)
 def bundled(request):
     folder = ZOO / request.param
     model = HookedTransformer.from_pretrained_no_processing(request.param, device="cpu")
@@ -37,8 +40,8 @@ def sample_loss(model, folder):
     return held_out_loss(model, windows).nats_per_token.mean
 
 
-def test_there_is_a_bundled_model_and_it_is_small():
-    assert "stdlib-4l" in NAMES
+def test_every_recipe_has_its_model_and_each_is_small():
+    assert sorted(RECIPES) == NAMES
     for name in NAMES:
         assert sum(path.stat().st_size for path in (ZOO / name).iterdir()) < 16e6
 
@@ -53,7 +56,8 @@ def test_the_loss_on_the_sample_is_what_the_card_says(bundled):
 def test_processed_weights_have_the_same_loss(bundled):
     _model, folder, card = bundled
     processed = HookedTransformer.from_pretrained(card["name"], device="cpu")
-    assert processed.cfg.normalization_type == "LNPre"
+    # Where there is no final norm, an unembedding shared with the embedding, no norm is folded.
+    assert processed.cfg.normalization_type == ("LN" if processed.cfg.tie_word_embeddings else "LNPre")
     assert sample_loss(processed, folder) == pytest.approx(card["sample"]["nats_per_token"], rel=1e-4)
 
 
@@ -106,3 +110,43 @@ def test_the_sample_is_held_out_text_of_the_files_it_names(bundled):
         length = next(k for k in range(len(rest), 0, -1) if texts[source].startswith(rest[:k]))
         rest = rest[length:]
     assert rest == ""
+
+
+def test_the_two_layer_model_has_induction_heads_over_previous_token_heads():
+    card = json.loads((ZOO / "stdlib-2l" / "card.json").read_text(encoding="utf-8"))
+    first, second = (card["heads"]["copy_loss"][copy]["mean"] for copy in ("first", "second"))
+    assert max(card["heads"]["prefix_matching"][1]) >= 0.4
+    assert max(card["heads"]["previous_token"][0]) >= 0.4
+    assert first - second >= 2
+
+
+@pytest.fixture(scope="module")
+def adder():
+    model = HookedTransformer.from_pretrained_no_processing("modular-addition", device="cpu")
+    card = json.loads((ZOO / "modular-addition" / "card.json").read_text(encoding="utf-8"))
+    return model, AdditionData.prepared(RECIPES["modular-addition"]), card
+
+
+def test_the_adder_is_right_on_sums_it_never_saw_as_its_card_says(adder):
+    model, data, card = adder
+    assert data.sha256 == card["corpus"]["sha256"]
+    assert card["held_out"]["accuracy"] >= 0.99
+    # One sum more or less may tip over on another processor.
+    assert answered_right(model, data.held_out) == pytest.approx(
+        card["held_out"]["accuracy"], abs=1.5 / len(data.held_out)
+    )
+    loss = float(answer_losses(model, data.held_out).mean())
+    assert loss == pytest.approx(card["held_out"]["nats_per_token"]["mean"], rel=1e-3)
+
+
+def test_the_adders_prompts_are_held_out_and_its_card_is_made_of_its_numbers(adder):
+    model, data, card = adder
+    prompts = json.loads((ZOO / "modular-addition" / "sample_tokens.json").read_text(encoding="utf-8"))
+    held_out = {tuple(row) for row in data.held_out.tolist()}
+    assert len(prompts) == 128
+    assert {tuple(row) for row in prompts} <= held_out
+    assert card["recipe"] == json.loads(json.dumps(RECIPES["modular-addition"].to_dict()))
+    assert card["n_parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    text = (ZOO / "modular-addition" / "card.md").read_text(encoding="utf-8")
+    assert text == addition_card_text(card)
+    assert model.to_tokens("12 47 = 59", prepend_bos=False).tolist() == [[12, 47, 113, 59]]
