@@ -14,6 +14,9 @@ from .attention_scores_choice import Choice
 from .labels import token_labels
 
 OTHERS = "other writers"
+DROPPED = "same for every key"
+LEAST = 0.01
+"""A writer whose largest pair is a smaller part of the largest pair than this is counted among the others."""
 
 
 def preferred(terms: ScoreTerms) -> Int[Tensor, " batch"]:
@@ -27,11 +30,11 @@ def pair_table(terms: ScoreTerms, choice: Choice, n_writers: int) -> pd.DataFram
     at_key = terms.terms[torch.arange(len(key)), :, :, key]
     difference = terms.against_others(key)
     shown = difference[choice.prompt]
-    rows = _grouped(terms.query_writers, shown.abs().amax(dim=1), n_writers)
-    columns = _grouped(terms.key_writers, shown.abs().amax(dim=0), n_writers)
+    none = torch.zeros_like(terms.dropped, dtype=torch.bool)
+    rows = _grouped(terms.query_writers, shown.abs().amax(dim=1), n_writers, none)
+    columns = _grouped(terms.key_writers, shown.abs().amax(dim=0), n_writers, terms.dropped)
     lumped_at, lumped = (_lumped(values, rows, columns) for values in (at_key, difference))
     over = over_prompts(lumped[choice.has_query.to(lumped.device)])
-    dropped = _all_dropped(terms.dropped, columns)
     total = float(shown.sum())
     table = []
     for i, query_writer in enumerate(rows):
@@ -48,7 +51,7 @@ def pair_table(terms: ScoreTerms, choice: Choice, n_writers: int) -> pd.DataFram
                     "mean_over_prompts": float(over.mean[i, j]),
                     "mean_over_prompts_low": float(over.low[i, j]),
                     "mean_over_prompts_high": float(over.high[i, j]),
-                    "dropped_by_softmax": dropped[j],
+                    "dropped_by_softmax": key_writer == DROPPED,
                 }
             )
     frame = pd.DataFrame(table)
@@ -58,13 +61,17 @@ def pair_table(terms: ScoreTerms, choice: Choice, n_writers: int) -> pd.DataFram
     return frame.sort_values("difference", key=abs, ascending=False, ignore_index=True)
 
 
-def _grouped(labels: tuple[str, ...], weight: Float[Tensor, " writer"], n_kept: int) -> dict[str, list[int]]:
-    """The writers that weigh most, in the order of the forward pass, and all the others as one."""
-    weight = weight.where(weight > 1e-9 * weight.max(), 0.0)
+def _grouped(
+    labels: tuple[str, ...], weight: Float[Tensor, " writer"], n_kept: int, dropped: Bool[Tensor, " writer"]
+) -> dict[str, list[int]]:
+    """The writers that weigh most, in the order of the forward pass; all the others as one; what softmax drops."""
+    weight = weight.where((weight >= LEAST * weight.max()) & ~dropped.to(weight.device), 0.0)
     kept = set(weight.topk(min(n_kept, max(int((weight > 0).sum()), 1))).indices.tolist())
     groups = {label: [number] for number, label in enumerate(labels) if number in kept}
-    rest = [number for number in range(len(labels)) if number not in kept]
-    return groups | {OTHERS: rest} if rest else groups
+    for name, chosen in ((OTHERS, False), (DROPPED, True)):
+        members = [n for n in range(len(labels)) if n not in kept and bool(dropped[n]) == chosen]
+        groups |= {name: members} if members else {}
+    return groups
 
 
 def _lumped(
@@ -72,10 +79,6 @@ def _lumped(
 ) -> Float[Tensor, "batch row column"]:
     by_row = torch.stack([values[:, members].sum(dim=1) for members in rows.values()], dim=1)
     return torch.stack([by_row[:, :, members].sum(dim=2) for members in columns.values()], dim=2)
-
-
-def _all_dropped(dropped: Bool[Tensor, " key_writer"], columns: dict[str, list[int]]) -> list[bool]:
-    return [bool(dropped[members].all()) for members in columns.values()]
 
 
 def key_table(model: Any, tokens: Int[Tensor, "batch pos"], terms: ScoreTerms, choice: Choice) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from interp.score_decomposition import ScoreTerms
 from interp.statistics import over_prompts
 
 from .attention_scores_choice import Choice
-from .attention_scores_tables import OTHERS, preferred
+from .attention_scores_tables import DROPPED, OTHERS, preferred
 from .labels import token_labels
 
 
@@ -64,7 +64,7 @@ def numbers(terms: ScoreTerms, choice: Choice, pairs: pd.DataFrame, keys: pd.Dat
 
 
 def _lead(pairs: pd.DataFrame) -> pd.Series:
-    named = pairs[(pairs["query_writer"] != OTHERS) & (pairs["key_writer"] != OTHERS)]
+    named = pairs[(pairs["query_writer"] != OTHERS) & ~pairs["key_writer"].isin([OTHERS, DROPPED])]
     return named.loc[named["difference"].idxmax()]
 
 

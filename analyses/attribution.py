@@ -73,7 +73,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         "logit of a token is a sum of shares, one for each writer: the product of what it wrote with the token's "
         "direction, through the final norm held at the scale that it had. The target is the logit of the token that "
         "really comes next, less the mean logit, which softmax drops.",
-        how_to_read="Solid bars are shares of the true next token's logit. Pale bars are the null: the share that the "
+        how_to_read="Coloured bars are shares of the true next token's logit, grey bars the null: the share that the "
         "same write gives, on average, to the tokens that come next elsewhere in the prompts. What exceeds it "
         "singles out this token at this place; the rest raises whatever is frequent. A share says what is written, "
         "not what would be lost without it: later layers read it too, and the norm's scale would change. The listed "

@@ -8,7 +8,7 @@ from .colours import series
 
 
 def layer_figure(layers: pd.DataFrame) -> go.Figure:
-    """Bars in the order of the forward pass: the share of the true next token, and paler that of the others."""
+    """Bars in the order of the forward pass: the share of the true next token, and in grey that of the others."""
     return _bars(layers, "place", "place in the forward pass")
 
 
@@ -33,7 +33,7 @@ def _bars(table: pd.DataFrame, name: str, title: str) -> go.Figure:
         x=table[name],
         y=table["share_elsewhere_logits"],
         name="next tokens elsewhere",
-        marker={"color": series(0), "opacity": 0.35},
+        marker={"color": series(7), "opacity": 0.6},
     )
     figure.update_layout(xaxis_title=title, yaxis_title="logits above the mean", barmode="group")
     return figure

@@ -93,7 +93,8 @@ def test_the_head_and_query_asked_for_are_taken_and_their_scores_are_the_model_s
     assert pairs.score_at_the_key.sum() == pytest.approx(float(scores[best]))
     assert pairs.mean_of_other_keys.sum() == pytest.approx(float(others))
     assert set(pairs.query_writer) <= {*pairs.query_writer.cat.categories}
-    assert len(pairs) == 4 * 4
+    # Three writers and the others on each side, and what softmax drops on the key's.
+    assert len(pairs) == 4 * 5
     assert "Head and query were asked for." in result.verdict
 
 
@@ -102,6 +103,7 @@ def test_what_softmax_drops_makes_no_difference():
     dropped = pairs[pairs.dropped_by_softmax]
     assert float(dropped.difference.abs().max()) < 1e-12
     assert float(dropped.score_at_the_key.abs().max()) > 1e-3
+    assert set(dropped.key_writer) == {"same for every key"}
 
 
 def test_the_mean_over_prompts_is_that_of_the_differences():
