@@ -12,6 +12,7 @@ from interp.invariants.invariant import ROUNDING
 from interp.invariants.reading import deviation
 from interp.residual import require_sum
 from models import HookedTransformer
+from models.addition import ANSWERED_AT
 
 from .attribution_figures import head_figure, layer_figure, neuron_figure, position_figure
 from .attribution_tables import component_table, layer_table, neuron_table, position_table, shares_of
@@ -49,7 +50,8 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     _require_applicable(model, tokens, options)
     # The last position has no next token; what stands in for it is left out of every average.
     found = attribution(model, tokens, Target(tokens.roll(-1, dims=1), "mean"))
-    shares = shares_of(found, options.last_only)
+    last_only = options.last_only or _are_sums(model, tokens)
+    shares = shares_of(found, last_only)
     components = component_table(found, shares)
     layers, neurons = layer_table(found, shares), neuron_table(found, shares, options.neurons)
     by_position = position_table(model, tokens, found, options.drawn_prompt, options.positions)
@@ -64,7 +66,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         name="attribution",
         title="Direct logit attribution",
         question="Which components, heads and neurons write the token that really comes next?",
-        verdict=verdict(model, shares, layers, components, neurons),
+        verdict=verdict(model, shares, layers, components, neurons, last_only),
         numbers=numbers(shares, layers, components, neurons),
         tables=tables,
         figures=figures,
@@ -99,6 +101,15 @@ def _require_applicable(model: HookedTransformer, tokens: Tensor, options: Optio
         raise OptionError(
             f"prompt {options.drawn_prompt} is not there: the batch has {tokens.shape[0]}, counted from 0"
         )
+
+
+def _are_sums(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> bool:
+    """Whether the rows are a, b, =, a + b modulo the vocabulary less one: only the last token can be foreseen there."""
+    modulus = model.cfg.d_vocab - 1
+    if tokens.shape[1] != ANSWERED_AT + 2 or modulus < 2:
+        return False
+    a, b, sign, answer = tokens.T
+    return bool(((sign == modulus) & (answer == (a + b) % modulus)).all())
 
 
 def _identities(model: HookedTransformer, found: Attribution) -> list[Identity]:

@@ -10,7 +10,14 @@ from interp.statistics import over_prompts
 from .attribution_tables import Shares
 
 
-def verdict(model: Any, shares: Shares, layers: pd.DataFrame, components: pd.DataFrame, neurons: pd.DataFrame) -> str:
+def verdict(
+    model: Any,
+    shares: Shares,
+    layers: pd.DataFrame,
+    components: pd.DataFrame,
+    neurons: pd.DataFrame,
+    last_only: bool,
+) -> str:
     """The finding on the first line, then one detail a line."""
     total, beyond = (_total(values) for values in (shares.own, shares.own - shares.elsewhere))
     column = _column(shares)
@@ -54,6 +61,8 @@ def verdict(model: Any, shares: Shares, layers: pd.DataFrame, components: pd.Dat
             f"The logits are capped at {model.cfg.output_logits_soft_cap:g}: the shares are those of the logit before "
             "the cap, behind which there is no sum."
         )
+    if last_only:
+        lines.append("Only the last token of each prompt is asked for; elsewhere are the other prompts' last tokens.")
     lines.append(_scope(shares))
     return "\n".join(lines)
 

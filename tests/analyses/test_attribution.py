@@ -80,6 +80,18 @@ def test_only_the_last_token_may_be_asked_for():
     assert result.numbers["right_token_above_the_mean_logits"] == pytest.approx(right.mean().item())
 
 
+def test_of_rows_of_sums_only_the_answer_is_asked_for():
+    model = order_one_model()
+    a, b = random_tokens(2, 5, d_vocab=16)
+    sums = torch.stack([a, b, torch.full_like(a, 16), (a + b) % 16], dim=1)
+    wrong = torch.stack([a, b, torch.full_like(a, 16), (a + b + 1) % 16], dim=1)
+    asked = "Only the last token of each prompt is asked for"
+    assert asked in run(model, sums).verdict
+    assert asked not in run(model, wrong).verdict
+    by_hand = run(model, sums, Options(last_only=True))
+    assert run(model, sums).numbers == by_hand.numbers
+
+
 def test_one_prompt_of_one_prediction_has_neither_interval_nor_null():
     result = run(order_one_model(), random_tokens(1, 2))
     assert "no interval can be given" in result.verdict
