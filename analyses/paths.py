@@ -24,7 +24,7 @@ class Options:
     """How many virtual heads are left out one by one."""
 
     virtual_heads: int = field(
-        default=8, metadata={"help": "Virtual heads whose removal is run, those that cost most to first order."}
+        default=32, metadata={"help": "Virtual heads whose removal is run, those that cost most to first order."}
     )
 
     def __post_init__(self) -> None:

@@ -48,8 +48,9 @@ def head_figure(heads: pd.DataFrame) -> go.Figure:
 
 
 def virtual_figure(virtual: pd.DataFrame) -> go.Figure:
-    """Earlier by later head: what leaving out the virtual head costs to first order."""
-    grid = virtual.pivot(index="earlier", columns="later", values="first_order_nats")
+    """Earlier by later head: what leaving out the virtual head costs; to first order unless each was left out."""
+    exact = "loss_increase_nats" in virtual and bool(virtual["loss_increase_nats"].notna().all())
+    grid = virtual.pivot(index="earlier", columns="later", values="loss_increase_nats" if exact else "first_order_nats")
     earlier, later = (sorted(names, key=_place) for names in (grid.index, grid.columns))
     values = grid.reindex(index=earlier, columns=later).to_numpy()
     largest = float(np.nanmax(np.abs(values)))
@@ -61,8 +62,8 @@ def virtual_figure(virtual: pd.DataFrame) -> go.Figure:
             colorscale="RdBu_r",
             zmin=-largest,
             zmax=largest,
-            colorbar={"title": "nats"},
-            hovertemplate="%{y} then %{x}: %{z:.4f} nats to first order<extra></extra>",
+            colorbar={"title": "nats" if exact else "nats, to<br>first order"},
+            hovertemplate="%{y} then %{x}: %{z:.4f} nats<extra></extra>",
         )
     )
     figure.update_layout(xaxis_title="later head", yaxis_title="earlier head")

@@ -30,9 +30,13 @@ def verdict(model: Any, paths: Paths, orders: pd.DataFrame, heads: pd.DataFrame,
     if len(virtual):
         run = virtual[virtual["loss_increase_nats"].notna()]
         pair = run.loc[run["loss_increase_nats"].idxmax()]
+        which = (
+            f"the {len(run)} virtual heads, each left out by itself,"
+            if len(run) == len(virtual)
+            else f"the {len(run)} virtual heads that were left out (of {len(virtual)}, the strongest to first order)"
+        )
         lines.append(
-            f"Of the {len(run)} virtual heads that were left out (of {len(virtual)}, the strongest to first order) "
-            f"{pair['earlier']} then {pair['later']} costs most, {pair['loss_increase_nats']:+.3f} nats"
+            f"Of {which} {pair['earlier']} then {pair['later']} costs most, {pair['loss_increase_nats']:+.3f} nats"
             f"{_interval(pair, 'loss_increase_nats', 3)}."
         )
     elif len(paths.single) > 1:

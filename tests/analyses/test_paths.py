@@ -85,12 +85,18 @@ def test_too_many_virtual_heads_are_not_listed(monkeypatch):
 
 
 def test_the_figures_show_the_tables():
-    result = run(attention_only(n_layers=3), random_tokens())
+    result = run(attention_only(n_layers=3), random_tokens(), Options(virtual_heads=47))
     orders, virtual = result.tables["By order"], result.tables["Virtual heads"].set_index(["earlier", "later"])
     assert list(result.figures["What each order is worth"].data[0].y) == list(orders.worth_nats[1:])
     trace = result.figures["Virtual heads"].data[0]
     assert trace.z[1][2] == virtual.first_order_nats[(trace.y[1], trace.x[2])]
     assert (trace.y[0], trace.x[0], len(trace.y), len(trace.x)) == ("L0H0", "L1H0", 8, 8)
+    every = run(attention_only(n_layers=3), random_tokens(), Options(virtual_heads=48))
+    virtual, trace = (
+        every.tables["Virtual heads"].set_index(["earlier", "later"]),
+        every.figures["Virtual heads"].data[0],
+    )
+    assert trace.z[1][2] == virtual.loss_increase_nats[(trace.y[1], trace.x[2])]
     # A head of layer 1 cannot come before another of layer 1.
     assert torch.tensor(trace.z[4:, :4]).isnan().all()
 
