@@ -18,18 +18,25 @@
       changes[name + ".zerolinecolor"] = colour("muted");
       changes[name + ".linecolor"] = colour("rule");
     }
+    (layout.updatemenus || []).forEach((_, i) => {
+      changes[`updatemenus[${i}].bgcolor`] = colour("card");
+      changes[`updatemenus[${i}].bordercolor`] = colour("rule");
+      changes[`updatemenus[${i}].font.color`] = colour("ink");
+    });
     return changes;
   }
 
   function assign(target, changes) {
     for (const [path, value] of Object.entries(changes)) {
-      const keys = path.split(".");
+      const keys = path.split(/[.[\]]+/);
       const last = keys.pop();
       keys.reduce((place, key) => (place[key] = place[key] || {}), target)[last] = value;
     }
   }
 
   const length = (values) => (values ? (values.shape ? Number(String(values.shape).split(",").pop()) : values.length || 0) : 0);
+
+  const longest = (labels) => Math.max(0, ...Array.from(labels || [], (label) => String(label).length));
 
   // Below this width labels would lie on one another; the figure scrolls in its frame instead.
   function leastWidth(data, layout) {
@@ -39,6 +46,7 @@
       const ticks = length(axis.ticktext);
       if (trace.type === "heatmap" && trace.texttemplate) widest = Math.max(widest, ticks * 46);
       else widest = Math.max(widest, ticks * 15);
+      if (trace.type === "bar" && trace.orientation === "h") widest = Math.max(widest, 6.5 * longest(trace.y) + 160);
     }
     const domains = new Set(axisNames(layout, "x").map((name) => String((layout[name].domain || [0, 1])[0])));
     return Math.max(domains.size > 1 ? domains.size * 250 : 0, widest ? widest + 90 : 0);
