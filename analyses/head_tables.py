@@ -37,10 +37,10 @@ class Measured:
 def head_table(measured: Measured, threshold: float) -> pd.DataFrame:
     """One row for each head and kind; `is_one` says whether the score is above threshold and null.
 
-    For copying the threshold is 0, the middle of its scale: there the token itself has half of what all others have.
+    For copying there is no threshold: whatever lies above its null counts.
     """
     return pd.concat(
-        [kind_table(kind, scores, 0.0 if kind == COPYING else threshold) for kind, scores in measured.scores.items()],
+        [kind_table(kind, scores, -1.0 if kind == COPYING else threshold) for kind, scores in measured.scores.items()],
         ignore_index=True,
     )
 

@@ -98,9 +98,13 @@ def _copying(measured: Measured, table: pd.DataFrame) -> str:
         return f"The highest copying score is {score:.2f} of {best}, where a head that raises all alike has {null:.2f}."
     own = copying.loc[named]
     rows = [f"{head} {row['score']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for head, row in own.iterrows()]
+    copies = int(own["is_one"].sum())
+    who = f"{copies} of {len(own)} induction heads raise" if len(own) > 1 else f"{own.index[0]} raises"
+    if len(own) == 1 and not copies:
+        who = f"{own.index[0]} does not raise"
     return (
-        f"{int(own['is_one'].sum())} of {len(own)} induction heads also copy (copying score above 0): "
-        f"{', '.join(rows)}; a head that raises all tokens alike has {own['null'].iloc[0]:.2f}."
+        f"{who} the token attended to above the others around: copying score {', '.join(rows)}, where a head that "
+        f"raises all alike has {own['null'].iloc[0]:.2f}."
     )
 
 

@@ -99,10 +99,10 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         "its mean over other random sequences, position by position.",
         how_to_read="The gain is the loss on the first copy less that on the second, without each copy's first token. "
         "If the circuit is what makes it, ablating either half takes it away, hiding the first half from the second's "
-        "keys alone takes it away too, and ablating as many other heads at random does not. Ablation says what is "
-        "lost with everything else as it was: heads that could step in may not have been called upon. The null of the "
-        "composition is a random rotation between the two heads. Intervals: 95 % over sequences, paired where gains "
-        "are compared, not corrected for the number of heads.",
+        "keys alone (“hidden from the keys”) takes it away too, and ablating as many other heads at random does not. "
+        "Ablation says what is lost with everything else as it was: heads that could step in may not have been called "
+        "upon. The null of the composition is a random rotation between the two heads. Intervals: 95 % over sequences, "
+        "paired where gains are compared, not corrected for the number of heads.",
         source="Elhage et al. (2021), Induction heads; Olsson et al. (2022), In-context Learning and Induction Heads.",
     )
 

@@ -71,8 +71,8 @@ def ablation_figure(ablations: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     ticks = list(ablations["ablated"])
-    figure.update_yaxes(tickmode="array", tickvals=places, ticktext=ticks, autorange="reversed", title="ablated")
-    figure.update_xaxes(title="loss on the first copy less that on the second, nats (bars: 95 %)", zeroline=True)
+    figure.update_yaxes(tickmode="array", tickvals=places, ticktext=ticks, autorange="reversed")
+    figure.update_xaxes(title="gain left, nats (bars: 95 %)", zeroline=True)
     figure.update_layout(height=120 + 34 * len(ticks))
     return figure
 

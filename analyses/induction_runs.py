@@ -111,7 +111,7 @@ def control(n_heads: int) -> str:
 
 def path(circuit: Circuit, letter: str) -> str:
     """The name of the condition in which one way from the first half to the second is cut."""
-    return f"{circuit.previous_name}, in the {PATHS[letter]} of the {circuit.induction_name} alone"
+    return f"{circuit.previous_name}, hidden from the {PATHS[letter]}"
 
 
 def gain(repeated: RepeatedTokens, losses: Float[Tensor, "sequence predicted"]) -> Float[Tensor, " sequence"]:

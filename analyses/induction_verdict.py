@@ -144,11 +144,12 @@ def _finding(found: Found) -> str:
         else "fed by no previous-token head above the threshold"
     )
     n = len(found.circuit.induction)
+    dearer = " (the second copy then costs more than the first)" if without["gain_nats_high"] < 0 else ""
     return (
         f"{n} induction head{'s' * (n > 1)} ({names(found.circuit.induction)}), {feeds}, make"
         f"{'s' * (n == 1)} the second copy of a random sequence {gain} cheaper than the first; ablating "
         f"{'it' if n == 1 else 'them'} leaves {without['gain_nats']:.2f} ({without['gain_nats_low']:.2f} to "
-        f"{without['gain_nats_high']:.2f}){control_says}."
+        f"{without['gain_nats_high']:.2f}){dearer}{control_says}."
     )
 
 

@@ -46,7 +46,7 @@ def head_figure(
     first: int,
 ) -> go.Figure:
     """One head at a time, chosen from a list: its attention, and beside it how much is read."""
-    titles = ("attention, %", "value-weighted, % of the largest")
+    titles = ("attention, %", "value-weighted, %")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     ticks = [f"{position}: {label}" for position, label in enumerate(labels)]
     for head in chosen:

@@ -26,7 +26,7 @@ def test_the_verdict_names_the_heads_and_the_numbers_count_them(result):
     # In the last three of four copies only the very first token, which keeps itself, shares its attention.
     missed = sum(1 / (copies + 1) for copies in (1, 2, 3)) / 75
     assert math.isclose(result.numbers["best_induction_score"], 1 - missed, rel_tol=1e-9)
-    assert "1 of 1 induction heads also copy (copying score above 0): L1H0 1.00" in result.verdict
+    assert "L1H0 raises the token attended to above the others around: copying score L1H0 1.00 (1.00" in result.verdict
 
 
 def test_the_identities_hold_and_the_numbers_are_finite(result):
