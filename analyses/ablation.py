@@ -13,10 +13,10 @@ from interp.residual_ablation import Replacement
 from interp.shapley import MOST
 from models import HookedTransformer
 
-from .ablation_figures import component_figure, map_figure, together_figure
+from .ablation_figures import component_figure, layer_figure, map_figure, shapley_figure
 from .ablation_identities import identities
 from .ablation_tables import component_table, layer_table, measured, shapley_table
-from .ablation_verdict import numbers, verdict
+from .ablation_verdict import headline, numbers, verdict
 from .errors import NotApplicableError, OptionError
 from .result import Result
 from .scored_positions import said, scored_positions
@@ -79,6 +79,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         question="What does the model lose without each head, each MLP, all heads of a block, or several at once?",
         verdict=verdict(found, components, layers, together, kind, said(scored)),
         numbers=numbers(found, components),
+        headline=headline(components),
         tables={
             "Heads and MLPs": components,
             "All heads of a block at once": layers,
@@ -87,7 +88,8 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         figures={
             "Heads and MLPs": map_figure(components),
             "The strongest": component_figure(components),
-            "Alone and together": together_figure(layers, together),
+            "All heads of a block at once": layer_figure(layers),
+            "Several at once": shapley_figure(together),
         },
         identities=identities(ready, found),
         what_it_is="A head or an MLP is taken out: what it writes is replaced, at every position, by something that "

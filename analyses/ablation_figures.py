@@ -39,30 +39,38 @@ def map_figure(table: pd.DataFrame) -> go.Figure:
 
 
 def component_figure(table: pd.DataFrame) -> go.Figure:
-    """The strongest components as bars with intervals."""
-    order = table["loss_increase_nats"].abs().sort_values(ascending=False, kind="stable").index[:BARS]
-    rows = table.loc[order]
+    """The strongest heads, and the MLPs, as bars with intervals, each on a scale of its own."""
     name = "loss_increase_nats"
-    figure = go.Figure(go.Bar(y=rows["component"], x=rows[name], error_x=_error(rows, name), orientation="h"))
+    kinds = [kind for kind in ("head", "MLP") if (table["kind"] == kind).any()]
+    titles = {"head": "Heads", "MLP": "MLPs"}
+    figure = make_subplots(rows=1, cols=len(kinds), subplot_titles=[titles[kind] for kind in kinds])
+    for column, kind in enumerate(kinds, start=1):
+        of_kind = table[table["kind"] == kind]
+        rows = of_kind.loc[of_kind[name].abs().sort_values(ascending=False, kind="stable").index[:BARS]]
+        figure.add_bar(
+            y=rows["component"], x=rows[name], error_x=_error(rows, name), orientation="h", showlegend=False,
+            row=1, col=column,
+        )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(xaxis_title="increase of the loss, nats (bars: 95 % over prompts)")
+    figure.update_xaxes(title="increase of the loss, nats")
     return figure
 
 
-def together_figure(layers: pd.DataFrame, together: pd.DataFrame) -> go.Figure:
-    """Left, all heads of a block at once beside the sum of the singles; right, alone beside the share."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=["Heads of a block", "Several at once"])
-    parts = (
-        (layers, (("together", "together_nats"), ("sum of singles", "sum_of_singles_nats"))),
-        (together, (("share (last: together)", "share_nats"), ("alone (last: their sum)", "alone_nats"))),
-    )
-    for column, (table, bars) in enumerate(parts, start=1):
-        for name, values in bars:
-            figure.add_bar(
-                x=table["taken_out"], y=table[values], error_y=_error(table, values), name=name, row=1, col=column
-            )
-    figure.update_yaxes(title="increase of the loss, nats", row=1, col=1)
-    figure.update_layout(barmode="group")
+def layer_figure(table: pd.DataFrame) -> go.Figure:
+    """All heads of a block at once beside the sum of what each costs alone."""
+    return _pairs(table, {"all at once": "together_nats", "sum of each alone": "sum_of_singles_nats"})
+
+
+def shapley_figure(table: pd.DataFrame) -> go.Figure:
+    """The share of each in the joint effect beside what it costs alone; last, the joint effect and the sum."""
+    return _pairs(table, {"share (last: all at once)": "share_nats", "alone (last: sum)": "alone_nats"})
+
+
+def _pairs(table: pd.DataFrame, bars: dict[str, str]) -> go.Figure:
+    figure = go.Figure()
+    for name, values in bars.items():
+        figure.add_bar(x=table["taken_out"], y=table[values], error_y=_error(table, values), name=name)
+    figure.update_layout(barmode="group", yaxis_title="increase of the loss, nats (bars: 95 %)")
     return figure
 
 

@@ -50,17 +50,26 @@ def numbers(found: Measured, components: pd.DataFrame) -> dict[str, float | int 
     """The headline numbers."""
     heads, mlps = (components[components["kind"] == kind] for kind in ("head", "MLP"))
     best = _most(heads)
-    headline: dict[str, float | int | str] = {
+    found_numbers: dict[str, float | int | str] = {
         "loss_nats": float(found.base.mean()),
         "costliest_head": str(best["component"]),
         "costliest_head_nats": float(best["loss_increase_nats"]),
     }
     if len(mlps):
-        headline["costliest_mlp"] = str(_most(mlps)["component"])
-        headline["costliest_mlp_nats"] = float(_most(mlps)["loss_increase_nats"])
-    headline["set_together_nats"] = float(found.joint.mean())
-    headline["set_sum_of_singles_nats"] = float(found.alone(found.players).sum(dim=1).mean())
-    return headline
+        found_numbers["costliest_mlp"] = str(_most(mlps)["component"])
+        found_numbers["costliest_mlp_nats"] = float(_most(mlps)["loss_increase_nats"])
+    found_numbers["set_together_nats"] = float(found.joint.mean())
+    found_numbers["set_sum_of_singles_nats"] = float(found.alone(found.players).sum(dim=1).mean())
+    return found_numbers
+
+
+def headline(components: pd.DataFrame) -> str:
+    """The finding as one clause."""
+    costs = [
+        f"by {_nats(_most(rows), 'loss_increase_nats')} nats without {_most(rows)['component']}"
+        for _, rows in components.groupby("kind", sort=False)
+    ]
+    return f"the loss grows {' and '.join(costs)}"
 
 
 def _most(rows: pd.DataFrame) -> pd.Series:

@@ -19,7 +19,7 @@ from .patching_figures import head_figure, position_figure, top_figure
 from .patching_identities import identities
 from .patching_pairs import Pairs, nearest_pairs, one_pair, repeated_pairs
 from .patching_tables import Maps, head_table, position_table, top_table
-from .patching_verdict import numbers, verdict
+from .patching_verdict import headline, numbers, verdict
 from .result import Result
 
 Measure = Literal["logit-difference", "log-probability", "divergence"]
@@ -148,6 +148,7 @@ def _result(model: Any, pairs: Pairs, options: Options) -> Result:
         question="Which places, and which heads, carry what tells the clean from the corrupted prompts?",
         verdict=verdict(maps, positions, heads, pairs.origin),
         numbers=numbers(maps, heads, positions),
+        headline=headline(maps, heads),
         tables={"Strongest cells": top, "By head": heads, "By layer and position": positions},
         figures={
             "By layer and position": position_figure(positions, pairs.labels),

@@ -6,13 +6,19 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 SHARES = {"colorscale": "RdBu_r", "cmid": 0.0, "colorbar": {"title": "share"}}
+CELL, BETWEEN, AROUND = 30, 44, 150
+"""Pixels: the height of a layer, the room between two maps, and that for titles and tokens."""
 _HOVER = "share %{z:.1%}<br>%{customdata}<extra></extra>"
 
 
 def position_figure(table: pd.DataFrame, labels: tuple[str, ...]) -> go.Figure:
     """One map above the other, layer by position; cells that cannot matter have no value."""
     places = list(dict.fromkeys(table["place"]))
-    figure = make_subplots(rows=len(places), cols=1, subplot_titles=places, shared_xaxes=True, vertical_spacing=0.09)
+    # Room for a title between two maps, however low they are.
+    drawn = CELL * len(table) // len(labels) + BETWEEN * (len(places) - 1)
+    figure = make_subplots(
+        rows=len(places), cols=1, subplot_titles=places, shared_xaxes=True, vertical_spacing=BETWEEN / drawn
+    )
     for row, place in enumerate(places, start=1):
         of_place = table[table["place"] == place]
         layers = [f"L{layer}" for layer in dict.fromkeys(of_place["layer"])]
@@ -25,7 +31,7 @@ def position_figure(table: pd.DataFrame, labels: tuple[str, ...]) -> go.Figure:
         figure.update_yaxes(autorange="reversed", row=row, col=1)
     ticks = {"tickmode": "array", "tickvals": list(range(len(labels))), "ticktext": list(labels), "tickangle": -60}
     figure.update_xaxes(**ticks)
-    figure.update_layout(coloraxis=_axis(table), height=120 + 60 * len(places) + 28 * len(table) // len(labels))
+    figure.update_layout(coloraxis=_axis(table), height=drawn + AROUND)
     return figure
 
 

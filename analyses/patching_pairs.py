@@ -60,9 +60,14 @@ def one_pair(
     )
     texts = zip(token_labels(model, clean), token_labels(model, corrupted), strict=True)
     labels = _numbered([one if one == other else f"{one} → {other}" for one, other in texts])
-    compared = " and ".join(f"“{label}”" for label in token_labels(model, torch.cat([answers, wrongs])))
-    whose = "given" if answer is not None and wrong is not None else "the model's own, where not given"
-    return Pairs(rows, others, answers, wrongs, labels, f"one pair; the tokens compared are {compared}, {whose}")
+    right, other = token_labels(model, torch.cat([answers, wrongs]))
+    whose = "as given" if answer is not None and wrong is not None else "the model's own, where not given"
+    compared = (
+        f"both call for “{right}”, so whole predictions are compared"
+        if right == other
+        else f"“{right}” is set against “{other}” ({whose})"
+    )
+    return Pairs(rows, others, answers, wrongs, labels, f"one pair; {compared}")
 
 
 def single_token(model: Any, text: str) -> Int[Tensor, " one"]:

@@ -16,8 +16,9 @@ def verdict(maps: Maps, positions: pd.DataFrame, heads: pd.DataFrame, origin: st
     where = "put into the corrupted run" if denoising else "put into the clean run"
     lines = [
         f"Of the heads, {best['head']} alone {moved} {_share(best)} of the difference that the model makes between the "
-        f"prompts: {effects.metric} {float(effects.clean.mean()):.2f} clean, {float(effects.corrupted.mean()):.2f} "
+        f"prompts: {effects.metric} {float(effects.clean.mean()):.3g} clean, {float(effects.corrupted.mean()):.3g} "
         f"corrupted, over {n_pairs} pair{'s' * (n_pairs > 1)}{_chance(best, n_pairs)}.",
+        _others(heads, best),
         f"In the stream the difference stands {_path(positions)}.",
         *_writers(positions),
         f"Cells are {'clean' if denoising else 'corrupted'} values {where} ({effects.direction}). Prompts: {origin}.",
@@ -44,6 +45,13 @@ def numbers(maps: Maps, heads: pd.DataFrame, positions: pd.DataFrame) -> dict[st
     return found
 
 
+def headline(maps: Maps, heads: pd.DataFrame) -> str:
+    """The finding as one clause."""
+    best = _strongest(heads)
+    moved = "brings back" if maps.heads.direction == "denoising" else "takes away"
+    return f"{best['head']} alone {moved} {_share(best)} of what tells the clean from the corrupted prompts"
+
+
 def _strongest(table: pd.DataFrame) -> pd.Series:
     alive = table[~table["dead"]]
     rows = alive if len(alive) else table
@@ -52,11 +60,22 @@ def _strongest(table: pd.DataFrame) -> pd.Series:
 
 def _share(row: pd.Series) -> str:
     low, high = row["share_low"], row["share_high"]
-    return f"{row['share']:.0%}" + ("" if pd.isna(low) else f" ({low:.0%} to {high:.0%})")
+    known = pd.notna(low) and f"{low:.0%}" != f"{high:.0%}"
+    return f"{row['share']:.0%}" + (f" ({low:.0%} to {high:.0%})" if known else "")
 
 
 def _chance(row: pd.Series, n_pairs: int) -> str:
     return "" if n_pairs == 1 else f" (p = {row['p_adjusted']:.2g}, adjusted for all cells of all maps)"
+
+
+def _others(heads: pd.DataFrame, best: pd.Series) -> str:
+    """The other heads whose effect is not chance, the strongest first."""
+    rows = heads[(heads["p_adjusted"] < SIGNIFICANT) & (heads["head"] != best["head"])]
+    rows = rows.loc[rows["share"].abs().sort_values(ascending=False, kind="stable").index[:4]]
+    if not len(rows):
+        return ""
+    named = ", ".join(f"{row['head']} {_share(row)}" for _, row in rows.iterrows())
+    return f"Other heads beyond chance, each alone: {named}."
 
 
 def _path(positions: pd.DataFrame) -> str:
@@ -72,7 +91,8 @@ def _path(positions: pd.DataFrame) -> str:
     for token, blocks in stops:
         first, last = blocks[0], blocks[-1]
         span = f"block {first[0]}" if len(blocks) == 1 else f"blocks {first[0]} to {last[0]}"
-        shares = _share(first[1]) if len(blocks) == 1 else f"{_share(first[1])} falling to {_share(last[1])}"
+        steady = f"{first[1]['share']:.0%}" == f"{last[1]['share']:.0%}"
+        shares = _share(last[1]) if steady else f"from {_share(first[1])} to {_share(last[1])}"
         said.append(f"before {span} at “{token}”, {shares}")
     return "; ".join(said)
 
@@ -92,7 +112,7 @@ def _certainty(positions: pd.DataFrame, heads: pd.DataFrame, n_pairs: int) -> st
     cells = pd.concat([heads, positions])
     alive = cells[~cells["dead"]]
     dead = len(cells) - len(alive)
-    known = f"{dead} of {len(cells)} cells cannot matter and were not run; of the other {len(alive)} "
+    known = f"{dead} of {len(cells)} cells cannot matter and were not run; of the other {len(alive)}, "
     if n_pairs == 1:
         return f"{known}nothing is known beyond this one pair: there is no interval."
     beyond = int((alive["p_adjusted"] < SIGNIFICANT).sum())

@@ -123,12 +123,12 @@ def test_the_figures_show_the_tables():
     grid = result.figures["Heads and MLPs"].data[0]
     assert list(grid.z.flatten()) == pytest.approx(list(ones["loss_increase_nats"]), rel=1e-3)
     assert list(grid.x) == ["H0", "H1", "H2", "H3", "MLP"]
-    bars = result.figures["The strongest"].data[0]
     shown = ones.set_index("component")["loss_increase_nats"]
-    assert list(bars.x) == [shown[name] for name in bars.y]
-    drawn = result.figures["Alone and together"].data
-    assert list(drawn[0].y) == list(blocks["together_nats"])
-    assert list(drawn[2].y) == list(together["share_nats"])
+    for bars, kind in zip(result.figures["The strongest"].data, ("head", "MLP"), strict=True):
+        assert list(bars.x) == [shown[name] for name in bars.y]
+        assert set(bars.y) == set(ones.loc[ones["kind"] == kind, "component"])
+    assert list(result.figures["All heads of a block at once"].data[0].y) == list(blocks["together_nats"])
+    assert list(result.figures["Several at once"].data[0].y) == list(together["share_nats"])
 
 
 def test_an_identity_that_breaks_is_seen():

@@ -127,9 +127,10 @@ def test_prompts_after_which_the_model_says_the_same_are_compared_by_divergence(
     result = run_pair(
         model, random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0], Options(metric="divergence")
     )
-    assert "KL(reference || model), nats 0.00 clean" in result.finding
+    assert "KL(reference || model), nats 0 clean" in result.finding
     same = run_pair(model, random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0])
     assert same.finding == result.finding
+    assert "both call for “5”, so whole predictions are compared" in same.verdict
 
 
 def test_texts_and_their_answers_are_tokens():
@@ -140,7 +141,7 @@ def test_texts_and_their_answers_are_tokens():
     logits = model(model.to_tokens(words["clean"]))[0, -1].detach()
     mat, tree = (model.to_single_token(word) for word in ("mat", "tree"))
     assert result.numbers["metric_clean"] == pytest.approx(float(logits[mat] - logits[tree]))
-    assert "“mat” and “tree”, given" in result.verdict
+    assert "“mat” is set against “tree” (as given)" in result.verdict
     assert "2: cat → dog" in set(result.tables["By layer and position"]["token"])
     with pytest.raises(OptionError, match=r"'mat tree' must be a single token of the model; it is 2: \[mat\] \[tree\]"):
         run(model, random_tokens(), Options(**words, answer="mat tree"))
