@@ -70,9 +70,8 @@ def induction_targets(tokens: Int[Tensor, "sequence pos"]) -> Bool[Tensor, "sequ
 
     Source: Olsson et al. (2022), prefix matching, with the erratum of 2022-09-20: the position that follows the copy.
     """
-    followed = duplicate_token_targets(tokens).roll(1, dims=2)
-    followed[:, :, 0] = False
-    return followed
+    # No query is after the last key, so its column is empty and nothing comes round to the first.
+    return duplicate_token_targets(tokens).roll(1, dims=2)
 
 
 def first_token_targets(tokens: Int[Tensor, "sequence pos"]) -> Bool[Tensor, "#sequence query key"]:
