@@ -8,6 +8,8 @@ from .at_a_glance_measures import Glance
 from .colours import series
 
 _BINS = 25
+_ORDER = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_gate", "W_in", "W_out", "W_U")
+"""The matrices in the order in which the stream meets them."""
 
 
 def length_figure(streams: pd.DataFrame, writes: pd.DataFrame) -> go.Figure:
@@ -20,13 +22,14 @@ def length_figure(streams: pd.DataFrame, writes: pd.DataFrame) -> go.Figure:
     for number, kind in enumerate(("attn", "mlp"), start=1):
         rows = writes[writes["branch"].str.endswith(kind)]
         if len(rows):
-            figure.add_bar(
+            figure.add_scatter(
                 x=[_place_after(branch, streams) for branch in rows["branch"]], y=_rounded(rows["length"]),
-                name=f"written by {'attention' if kind == 'attn' else 'MLP'}", marker={"color": series(number)},
+                name=f"written by {'attention' if kind == 'attn' else 'MLP'}", mode="markers+text",
+                marker={"color": series(number), "size": 9, "symbol": "square"},
                 error_y=_reach(rows, "length"), text=[f"{ratio:.2g}×" for ratio in rows["over_what_it_read"]],
-                hovertemplate="%{x}: %{y:.3g}, %{text} the stream it read<extra></extra>", textposition="outside",
+                hovertemplate="%{x}: %{y:.3g}, %{text} the stream it read<extra></extra>", textposition="top center",
             )  # fmt: skip
-    figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.25})
+    figure.update_layout(legend={"orientation": "h", "yanchor": "top", "y": -0.25})
     figure.update_xaxes(title="place in the stream", categoryorder="array", categoryarray=list(streams["place"]))
     figure.update_yaxes(title="mean length |x|", type="log")
     return figure
@@ -66,9 +69,11 @@ def dimension_figure(seen: Glance, streams: pd.DataFrame, times: float) -> go.Fi
             customdata=order.tolist(), hovertemplate="dimension %{customdata}: %{y:.3g} × the median<extra></extra>",
             name=f"{streams['place'].iloc[at]} (kurtosis {streams['kurtosis'].iloc[at]:.1f})",
         )  # fmt: skip
-    figure.add_hline(
-        y=times, line={"color": series(7), "dash": "dash", "width": 1}, annotation_text=f"outlier: {times:g} × median"
-    )
+    # A line of its own and not plotly's: the label of that one is lost on a logarithmic axis.
+    figure.add_scatter(
+        x=[1, len(seen.places[0].sizes)], y=[times, times], mode="lines", name=f"outlier: {times:g} × median",
+        line={"color": series(7), "dash": "dash", "width": 1}, hoverinfo="skip",
+    )  # fmt: skip
     figure.update_xaxes(title="dimensions, largest first", type="log")
     figure.update_yaxes(title="size over the median dimension", type="log")
     return figure
@@ -95,7 +100,7 @@ def firing_figure(seen: Glance) -> go.Figure:
 def weight_figure(weights: pd.DataFrame) -> go.Figure:
     """The effective rank of each matrix against a random one of its shape."""
     rows = weights.assign(row=["outside" if layer == "" else f"block {layer}" for layer in weights["layer"]])
-    columns = list(dict.fromkeys(rows["matrix"]))
+    columns = sorted(set(rows["matrix"]), key=_ORDER.index)
     grid = rows.pivot(index="row", columns="matrix", values="share_of_random").reindex(
         index=list(dict.fromkeys(rows["row"])), columns=columns
     )

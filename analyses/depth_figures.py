@@ -24,14 +24,14 @@ def likeness_figure(table: pd.DataFrame) -> go.Figure:
     for number, measure in enumerate(panels):
         for weights, rows in table.groupby("weights", sort=False):
             _add_line(figure, rows, measure, str(weights), number // 2 + 1, number % 2 + 1, number == 0)
-    figure.update_layout(height=560, legend={"orientation": "h", "y": -0.16})
+    figure.update_layout(height=560, legend={"orientation": "h", "yanchor": "top", "y": -0.12})
     return figure
 
 
 def stream_figure(table: pd.DataFrame) -> go.Figure:
     """The length of the stream with the law of initialisation, and the gradient, by depth."""
     gradient = bool(table["gradient_over_the_last"].notna().any())
-    titles = ["length of the stream", *(["gradient, over that after the last block"] if gradient else [])]
+    titles = ["length of the stream", *(["gradient, over that at the end"] if gradient else [])]
     figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles)
     for weights, rows in table.groupby("weights", sort=False):
         name = str(weights)
@@ -46,7 +46,7 @@ def stream_figure(table: pd.DataFrame) -> go.Figure:
             _add_line(figure, rows, "gradient_over_the_last", name, 1, 2, False)
     for column in range(1, len(titles) + 1):
         figure.update_yaxes(type="log", row=1, col=column)
-    figure.update_layout(legend={"orientation": "h", "y": -0.3})
+    figure.update_layout(legend={"orientation": "h", "yanchor": "top", "y": -0.15})
     return figure
 
 

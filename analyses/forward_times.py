@@ -13,9 +13,9 @@ from torch import Tensor
 from interp.cost import Cost
 from models import HookedTransformer
 
-LEAST_ROUNDS, MOST_ROUNDS = 3, 15
+LEAST_ROUNDS, MOST_ROUNDS = 5, 15
 _SHORTEST = 16
-"""Prompts are not made shorter than this to save time."""
+"""The longest prompts are not made shorter than this to save time."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ def times(model: HookedTransformer, cost: Cost, seconds: float) -> Times:
     differences = [_difference(model, prompt) for prompt in prompts]
     fused: list[list[float]] = []
     materialised: list[list[float]] = []
-    start = time.perf_counter()
-    while len(fused) < LEAST_ROUNDS or (len(fused) < MOST_ROUNDS and time.perf_counter() - start < seconds):
+    while len(fused) < LEAST_ROUNDS or (len(fused) < MOST_ROUNDS and _spent(fused, materialised) < seconds):
         # In turns, so that a busy moment of the machine does not fall on one kind or one length alone.
         both = [(_timed(model, prompt), _timed(_looking, model, prompt)) for prompt in prompts]
         fused.append([pair[0] for pair in both])
@@ -94,15 +93,20 @@ def fit(lengths: tuple[int, ...], seconds: Float[np.ndarray, " length"]) -> Fit:
     return Fit(*(float(value) for value in best))
 
 
+def _spent(*kinds: list[list[float]]) -> float:
+    return sum(sum(seconds) for rounds in kinds for seconds in rounds)
+
+
 def _affordable(model: HookedTransformer, cost: Cost, seconds: float) -> int:
-    longest = model.cfg.n_ctx
-    while longest > _SHORTEST:
-        probe = max(1, longest // 8)
-        prompt = _prompt(model, probe)
-        rate = min(_timed(model, prompt) for _ in range(LEAST_ROUNDS)) / cost.at(probe)
-        if 2 * LEAST_ROUNDS * rate * sum(cost.at(length) for length in sizes(longest)) <= seconds:
+    # Upwards, so that no length is run that would itself take longer than everything may.
+    longest = min(_SHORTEST, model.cfg.n_ctx)
+    while longest < model.cfg.n_ctx:
+        longer = min(2 * longest, model.cfg.n_ctx)
+        prompt = _prompt(model, longest)
+        rate = min(_timed(model, prompt) for _ in range(2)) / cost.at(longest)
+        if 2 * LEAST_ROUNDS * rate * sum(cost.at(length) for length in sizes(longer)) > seconds:
             break
-        longest //= 2
+        longest = longer
     return longest
 
 

@@ -54,19 +54,19 @@ def cost_figure(table: pd.DataFrame, flops: Cost, size: Cost) -> go.Figure:
         both = f"equal at T = {cost.crossover:.0f}"
         figure.add_scatter(
             x=[cost.crossover], y=[cost.by_position * cost.crossover], mode="markers+text", text=[both],
-            textposition="bottom right" if cost.crossover < context else "top left", showlegend=False,
+            textposition="top left", showlegend=False, cliponaxis=False,
             marker={"color": series(2), "size": 9}, row=1, col=column, hovertemplate=f"{both}<extra></extra>",
         )  # fmt: skip
-        figure.add_vline(
-            x=context,
-            line={"color": series(7), "width": 1, "dash": "dash"},
-            annotation_text="context",
-            row=1,
-            col=column,
-        )
+        # A line of its own and not plotly's: the label of that one is lost on a logarithmic axis.
+        lowest, highest = _ends(table, name)
+        figure.add_scatter(
+            x=[context, context], y=[lowest, highest], mode="lines", name=f"context of {context}",
+            legendgroup="context", showlegend=column == 1, line={"color": series(7), "width": 1, "dash": "dash"},
+            row=1, col=column,
+        )  # fmt: skip
         figure.update_xaxes(title="positions T", type="log", row=1, col=column)
         figure.update_yaxes(type="log", exponentformat="SI", row=1, col=column)
-    figure.update_layout(legend={"orientation": "h", "y": -0.3})
+    figure.update_layout(legend={"orientation": "h", "yanchor": "top", "y": -0.25})
     return figure
 
 
@@ -74,6 +74,11 @@ def _decades(table: pd.DataFrame) -> list[float]:
     # A part that was fitted to nearly nothing would push all others into the upper edge of a logarithmic axis.
     low, high = float(table["fused_fastest_ms"].min()) / 10, 1.5 * float(table["with_patterns_slowest_ms"].max())
     return [math.log10(low), math.log10(high)]
+
+
+def _ends(table: pd.DataFrame, name: str) -> tuple[float, float]:
+    parts = table[[f"{name}_T", f"{name}_T_squared"]].to_numpy()
+    return float(parts.min()), float(parts.max())
 
 
 def _rounded(values: pd.Series) -> list[float]:

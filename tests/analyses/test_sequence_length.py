@@ -87,7 +87,7 @@ def test_each_round_and_length_is_timed_in_both_ways():
     found = times(model, forward_flops(model.cfg), seconds=0.05)
     assert found.lengths == sizes(9)
     assert found.fused.shape == found.materialised.shape
-    assert 3 <= len(found.fused) <= MOST_ROUNDS
+    assert 5 <= len(found.fused) <= MOST_ROUNDS
     assert (found.fused > 0).all()
     assert found.logit_difference < 1e-12
 
