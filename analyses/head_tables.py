@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from interp.head_scores import HeadScores
 from interp.statistics import over_prompts
@@ -35,21 +37,17 @@ class Measured:
 
 
 def head_table(measured: Measured, threshold: float) -> pd.DataFrame:
-    """One row for each head and kind; `is_one` says whether the score is above threshold and null.
-
-    For copying there is no threshold: whatever lies above its null counts.
-    """
+    """One row for each head and kind; for copying, whatever lies above its null counts."""
     return pd.concat(
-        [kind_table(kind, scores, -1.0 if kind == COPYING else threshold) for kind, scores in measured.scores.items()],
+        [kind_table(kind, scores, 0.0 if kind == COPYING else threshold) for kind, scores in measured.scores.items()],
         ignore_index=True,
     )
 
 
 def kind_table(kind: str, scores: HeadScores, threshold: float) -> pd.DataFrame:
-    """One row for each head: the score with its interval over sequences, and its null."""
-    score, excess = over_prompts(scores.values.cpu()), over_prompts(scores.excess.cpu())
+    """One row for each head: the score with its interval over sequences, its null, and whether it is of the kind."""
+    score, needed = over_prompts(scores.values.cpu()), needed_score(scores, threshold).cpu()
     n_layers, n_heads = score.mean.shape
-    is_one = (score.mean >= threshold) & (excess.low > 0)
     return pd.DataFrame(
         {
             "head": [head_label(layer, head) for layer in range(n_layers) for head in range(n_heads)],
@@ -58,6 +56,19 @@ def kind_table(kind: str, scores: HeadScores, threshold: float) -> pd.DataFrame:
             "low": score.low.flatten().numpy(),
             "high": score.high.flatten().numpy(),
             "null": scores.null.mean(dim=0).cpu().repeat_interleave(n_heads).numpy(),
-            "is_one": is_one.flatten().numpy(),
+            "needed": needed.repeat_interleave(n_heads).numpy(),
+            "is_one": is_one(scores, threshold).flatten().numpy(),
         }
     )
+
+
+def is_one(scores: HeadScores, threshold: float) -> Bool[Tensor, "layer head"]:
+    """Whether a head is of the kind: its mean reaches what is needed, and its interval lies above the null."""
+    reaches = scores.values.mean(dim=0) >= needed_score(scores, threshold)[:, None]
+    return reaches.cpu() & (over_prompts(scores.excess.cpu()).low > 0)
+
+
+def needed_score(scores: HeadScores, threshold: float) -> Float[Tensor, " layer"]:
+    """The score that lies `threshold` of the way between the null and 1: in a short context chance gives much."""
+    null = scores.null.mean(dim=0)
+    return null + threshold * (1 - null)

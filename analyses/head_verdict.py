@@ -39,7 +39,7 @@ def headline(table: pd.DataFrame) -> str:
     return _joined(clauses) if clauses else "no head is of a known kind"
 
 
-def verdict(measured: Measured, table: pd.DataFrame, threshold: float) -> str:
+def verdict(measured: Measured, table: pd.DataFrame) -> str:
     """The heads of each kind by name, or that there are none; then each kind with its scores."""
     found = _of_a_kind(table)
     n_heads = table["head"].nunique()
@@ -54,9 +54,9 @@ def verdict(measured: Measured, table: pd.DataFrame, threshold: float) -> str:
         best = looking.loc[looking["score"].idxmax()]
         first = (
             f"None of the {n_heads} heads is of a known kind ({', '.join(kinds)}); the highest score is "
-            f"{best['score']:.2f} of {best['head']} for {best['kind']}, short of {threshold:g}."
+            f"{best['score']:.2f} of {best['head']} for {best['kind']}, short of {best['needed']:.2f}."
         )
-    details = [_best(str(kind), rows, threshold) for kind, rows in looking.groupby("kind", sort=False)]
+    details = [_best(str(kind), rows) for kind, rows in looking.groupby("kind", sort=False)]
     details.append(_copying(measured, table))
     origin = measured.origin if not measured.why_prompts else f"{measured.origin}: {measured.why_prompts}"
     return "\n".join([first, *details, f"Measured on {origin}."])
@@ -75,10 +75,10 @@ def _clause(kind: str, rows: pd.DataFrame, scores: bool = False) -> str:
     return f"{names} {(_DO if len(rows) > 1 else _DOES)[kind]}"
 
 
-def _best(kind: str, rows: pd.DataFrame, threshold: float) -> str:
+def _best(kind: str, rows: pd.DataFrame) -> str:
     best = rows.loc[rows["score"].idxmax()]
     n = int(rows["is_one"].sum())
-    count = f"{n} head{'s' * (n != 1)} from {threshold:g} on" if n else f"no head reaches {threshold:g}"
+    count = f"{n} head{'s' * (n != 1)} from {best['needed']:.2f} on" if n else f"no head reaches {best['needed']:.2f}"
     return (
         f"{kind.capitalize()}: {count}; the highest score is {best['score']:.2f} ({best['low']:.2f} to "
         f"{best['high']:.2f}) of {best['head']}, where even attention gives {best['null']:.2f}."

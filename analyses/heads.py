@@ -29,7 +29,9 @@ class Options:
     """How much is run, and from where on a head is called by the name of its kind."""
 
     sequences: int = field(default=16, metadata={"help": "Random sequences the scores are averaged over."})
-    threshold: float = field(default=0.4, metadata={"help": "The attention from which on a head is of a kind."})
+    threshold: float = field(
+        default=0.4, metadata={"help": "How far from chance (0) to all attention (1) a head of a kind is."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the random sequences."})
 
     def __post_init__(self) -> None:
@@ -57,7 +59,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         title="Head detectors",
         question="Which heads look at the previous token, at earlier copies of the token, at what followed those, or "
         "at the first token?",
-        verdict=verdict(measured, table, options.threshold),
+        verdict=verdict(measured, table),
         headline=headline(table),
         numbers=numbers(table),
         tables={"Heads": table},
@@ -71,9 +73,10 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         "(that one only).",
         how_to_read="A score is the share of attention on those keys, averaged over queries, then over sequences. The "
         "null is what attention spread evenly over all visible keys would give. A head counts as one of a kind from "
-        f"{options.threshold:g} on, with an interval above the null. A score says where a head looks, not that the "
-        "model needs it: see the ablations. A head can be of a kind on random tokens and do something else on text. "
-        "Intervals: 95 % over sequences, not corrected for the number of heads.",
+        f"{options.threshold:g} of the way between the null and all attention, with an interval above the null. A "
+        "score says where a head looks, not that the model needs it: see the ablations. A head can be of a kind on "
+        "random tokens and do something else on text. Intervals: 95 % over sequences, not corrected for the number of "
+        "heads.",
         source="Olsson et al. (2022), In-context Learning and Induction Heads, head activation evaluators; Wang et al. "
         "(2022) for duplicate-token heads; Xiao et al. (2024) for the first token.",
     )

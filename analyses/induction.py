@@ -32,7 +32,9 @@ class Options:
     """How much is run, and from where on a head counts."""
 
     sequences: int = field(default=16, metadata={"help": "Random sequences everything is averaged over."})
-    threshold: float = field(default=0.4, metadata={"help": "The attention from which on a head is of a kind."})
+    threshold: float = field(
+        default=0.4, metadata={"help": "How far from chance (0) to all attention (1) a head of a kind is."}
+    )
     draws: int = field(default=4, metadata={"help": "Random sets of other heads that are ablated as a control."})
     seed: int = field(default=0, metadata={"help": "Seed of the random sequences and of the control's heads."})
 
@@ -65,7 +67,6 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         composition_table(folded, heads),
         ablation_table(runs, repeated),
         text_score(model, tokens),
-        options.threshold,
         f"{options.sequences} random sequences of {repeated.length} different tokens, twice in a row",
         f"{how_folded} {_no_paths(runs)}".strip(),
     )

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.head_ablation import Head
 from interp.head_scores import HeadScores
-from interp.statistics import over_prompts
 
+from .head_tables import is_one
 from .labels import head_label
 
 
@@ -59,11 +59,6 @@ def circuit(previous: HeadScores, induction: HeadScores, threshold: float) -> Ci
     every = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
     others = [head for head in every if head not in copying and head not in feeding]
     return Circuit(copying, feeding, found_induction, found_previous, others)
-
-
-def is_one(scores: HeadScores, threshold: float) -> Bool[Tensor, "layer head"]:
-    """Whether the mean reaches the threshold, and the interval lies above the null."""
-    return (scores.values.mean(dim=0) >= threshold).cpu() & (over_prompts(scores.excess.cpu()).low > 0)
 
 
 def names(heads: list[Head]) -> str:

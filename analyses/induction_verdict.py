@@ -29,7 +29,6 @@ class Found:
         compositions: K-composition of every earlier head with each induction head.
         ablations: one row a condition.
         on_text: the in-context-learning score on the prompts, as a sentence.
-        threshold: from where on a head counts.
         tokens: the sequences in words.
         remarks: how the weights were folded, and what could not be run.
     """
@@ -39,7 +38,6 @@ class Found:
     compositions: pd.DataFrame
     ablations: pd.DataFrame
     on_text: str
-    threshold: float
     tokens: str
     remarks: str
 
@@ -165,7 +163,7 @@ def _halves(found: Found) -> str:
             for name in names(heads).split(", ")
         )
         null = rows["null"].iloc[0]
-        said = "" if known else f"; none reaches {found.threshold:g}, and the nearest stands in below"
+        said = "" if known else f"; none reaches {rows['needed'].iloc[0]:.2f}, and the nearest stands in below"
         sentences.append(f"{kind.capitalize()}: {scores}, where even attention gives {null:.2f}{said}.")
     return "\n".join(sentences)
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from analyses.errors import NotApplicableError
+from analyses.head_tables import is_one, kind_table
 from analyses.heads import Options, run
 from analyses.rendering import require_valid
+from interp.head_scores import HeadScores
 
 from ..conftest import order_one_model, random_tokens
 from ..interp.induction_model import induction_model
@@ -55,6 +57,16 @@ def test_a_head_must_be_above_threshold_and_null():
     assert not result.tables["Heads"].query("kind != 'copying'")["is_one"].any()
     assert result.finding.startswith("None of the 8 heads is of a known kind (previous token, duplicate token")
     assert result.headline == "no head is of a known kind"
+
+
+def test_where_chance_gives_much_more_is_needed():
+    values = torch.tensor([[[0.55, 0.45]]], dtype=torch.float64).expand(4, 1, 2)
+    values = values + 0.001 * torch.arange(4.0)[:, None, None]
+    rare, common = (HeadScores(values, torch.full((4, 1), null, dtype=torch.float64)) for null in (0.01, 0.25))
+    # 0.4 of the way from 0.01 to 1 is 0.406, from 0.25 to 1 it is 0.55.
+    assert is_one(rare, 0.4).tolist() == [[True, True]]
+    assert is_one(common, 0.4).tolist() == [[True, False]]
+    assert kind_table("first token", common, 0.4)["needed"].tolist() == pytest.approx([0.55, 0.55])
 
 
 def test_a_model_too_small_for_repetition_is_measured_on_its_prompts():
