@@ -2,10 +2,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from torch.testing import assert_close
+from transformer_lens.model_bridge import TransformerBridge
 
 from interp.errors import NotASumError, OutOfRangeError, ShapeError
 from interp.score_decomposition import score_terms
-from tests.conftest import order_one_model, random_tokens
+from tests.conftest import SMALL, order_one_model, random_tokens
 from tests.interp.test_hooks import native_bridge
 from tests.models.configurations import configurations
 
@@ -52,6 +53,20 @@ def test_a_bridge_s_scores_are_taken_apart_like_ours():
     assert found.visible.tolist() == [[True] * 6, [True] * 4 + [False] * 2]
     pattern = found.summed().masked_fill(~found.visible, -torch.inf).softmax(dim=-1)
     assert_close(pattern, found.pattern, rtol=1e-5, atol=1e-5)  # bridges are float32
+
+
+def test_a_bridge_with_grouped_keys_keeps_one_matrix_a_group():
+    config = {name: SMALL[name] for name in ("n_layers", "n_heads", "d_model", "d_mlp", "d_vocab", "n_ctx")}
+    grouped = {**config, "d_head": 3, "n_key_value_heads": 2, "act_fn": "gelu", "normalization_type": "LN", "seed": 0}
+    bridge = TransformerBridge.boot_native(grouped).eval()
+    with torch.no_grad():
+        for parameter in bridge.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    assert bridge.blocks[1].attn.W_K.shape[0] == 2
+    for head in range(4):
+        found = score_terms(bridge, TOKENS, 1, head, QUERIES)
+        pattern = found.summed().masked_fill(~found.visible, -torch.inf).softmax(dim=-1)
+        assert_close(pattern, found.pattern, rtol=1e-5, atol=1e-5)
 
 
 def test_a_term_is_what_the_product_of_the_two_writes_makes_it():
