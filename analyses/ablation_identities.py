@@ -18,7 +18,8 @@ from .result import Identity
 def identities(ready: Ablations, found: Measured) -> list[Identity]:
     """Nothing but a component's own values changes nothing, heads add up to their layer, shares to the whole."""
     allowed = ROUNDING.by_dtype[ready.model.cfg.dtype]
-    scale = float(ready.base.abs().max())
+    # Where nothing is taken out the loss may be next to nothing; the values compared are those of the ablated runs.
+    scale = float((ready.base[:, None] + torch.cat([found.singles, found.layers], dim=1)).abs().max())
     _, own = plain.activations(ready.model, ready.tokens, ready.values)
     layer = int(found.layers.mean(dim=0).abs().argmax())
     errors = [

@@ -28,7 +28,11 @@ def verdict(
     n_prompts = len(found.base)
     heads, mlps = (components[components["kind"] == kind_of] for kind_of in ("head", "MLP"))
     best = _most(heads)
-    first = f"Without {best['component']} the loss grows most of all heads, by {_nats(best, 'loss_increase_nats')} nats"
+    change = _nats(best, "loss_increase_nats")
+    if best["loss_increase_nats"] > 0:
+        first = f"Without {best['component']} the loss grows most of all heads, by {change} nats"
+    else:
+        first = f"No head is missed: without {best['component']}, the nearest to it, the loss changes by {change} nats"
     if len(mlps):
         mlp = _most(mlps)
         first += f"; of the MLPs without {mlp['component']}, by {_nats(mlp, 'loss_increase_nats')}"

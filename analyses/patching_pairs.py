@@ -17,6 +17,9 @@ from .labels import token_labels
 LONGEST, SHORTEST = 8, 4
 """Tokens of a sequence before it begins again: enough to be found by induction only, few enough to be cheap."""
 
+ENOUGH, MOST_COMPARED = 8, 256
+"""Pairs that will do before prompts that differ in more are taken; prompts that are compared with one another."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -121,38 +124,40 @@ def repeated_pairs(model: Any, n_pairs: int, seed: int) -> Pairs:
 
 
 def nearest_pairs(tokens: Int[Tensor, "prompt pos"], labels: list[list[str]], n_pairs: int) -> Pairs:
-    """Each prompt without its last token, and the prompt most like it that ends in another token.
+    """Prompts without their last token, each beside another one that ends in another token.
+
+    All pairs differ at the same positions, so that a place means the same in each: at as few as possible, where enough
+    prompts have such a partner.
 
     Raises:
         NotApplicableError: no two prompts end in different tokens.
     """
-    read, last = tokens[:, :-1], tokens[:, -1]
-    differences = (read[:, None] != read[None]).sum(dim=2)
-    usable = (differences > 0) & (last[:, None] != last[None])
-    if not bool(usable.any()):
+    read, last = tokens[:MOST_COMPARED, :-1], tokens[:MOST_COMPARED, -1]
+    differs = read[:, None] != read[None]
+    usable = differs.any(dim=2) & (last[:, None] != last[None])
+    places = differs[usable].unique(dim=0)
+    if not len(places):
         raise NotApplicableError(
             "its context is too short for repeated tokens, and of the given prompts no two that differ end in "
             "different tokens: give --clean and --corrupted, or more prompts"
         )
-    cost = torch.where(usable, differences, read.shape[1] + 1)
-    fewest, partner = cost.min(dim=1)
-    rows = fewest.argsort(stable=True)[:n_pairs]
-    rows = rows[fewest[rows] <= read.shape[1]]
-    partners = partner[rows]
-    differs = (read[rows] != read[partners]).any(dim=0)
+    partnered = [(usable & (differs == at).all(dim=2)) for at in places]
+    counts = [int(found.any(dim=1).sum()) for found in partnered]
+    best = min(range(len(places)), key=lambda n: (counts[n] < ENOUGH, int(places[n].sum()), -counts[n]))
+    rows = partnered[best].any(dim=1).nonzero().flatten()[:n_pairs]
+    partners = partnered[best][rows].int().argmax(dim=1)
     named = []
     for position in range(read.shape[1]):
         texts = {labels[int(row)][position] for row in rows}
-        named.append(
-            next(iter(texts)) if len(texts) == 1 else "differs" if differs[position] else "varies, not in a pair"
-        )
+        various = "differs" if places[best][position] else "the same in a pair"
+        named.append(texts.pop() if len(texts) == 1 and not places[best][position] else various)
     return Pairs(
         read[rows],
         read[partners],
         last[rows],
         last[partners],
         _numbered(named),
-        f"{len(rows)} pairs among the given prompts, each with the one most like it that ends in another token",
+        f"{len(rows)} pairs among the given prompts that end in different tokens and differ at the same positions",
     )
 
 

@@ -72,16 +72,31 @@ def test_a_context_too_short_to_repeat_takes_the_given_prompts_in_pairs():
     model = telling_model(n_ctx=4)
     with pytest.raises(TokensError, match="context of 4 tokens is too short"):
         repeated_pairs(model, 4, seed=0)
-    rows = torch.tensor([[1, 5, 9, 2], [3, 5, 9, 4], [1, 6, 9, 7], [8, 8, 9, 2]])
+    # Rows 0 to 2 differ in the second token alone, as many as 0, 3 and 4 in the first; row 5 differs in both.
+    rows = torch.tensor([[1, 5, 9, 2], [1, 6, 9, 7], [1, 7, 9, 3], [3, 5, 9, 4], [4, 5, 9, 4], [8, 8, 9, 2]])
     labels = [[str(token) for token in row] for row in rows.tolist()]
-    pairs = nearest_pairs(rows, labels, 3)
-    # Rows 0 and 1 differ in one token, as do 0 and 2; row 3 has no partner that near.
-    assert pairs.clean.tolist() == rows[:3, :3].tolist()
-    assert pairs.corrupted.tolist() == [[3, 5, 9], [1, 5, 9], [1, 5, 9]]
-    assert pairs.wrong.tolist() == [4, 2, 2]
-    assert pairs.labels == ("0: differs", "1: differs", "2: 9")
+    pairs = nearest_pairs(rows, labels, 2)
+    assert pairs.clean.tolist() == [[1, 5, 9], [1, 6, 9]]
+    assert pairs.corrupted.tolist() == [[1, 6, 9], [1, 5, 9]]
+    assert (pairs.answer.tolist(), pairs.wrong.tolist()) == ([2, 7], [7, 2])
+    assert pairs.labels == ("0: 1", "1: differs", "2: 9")
+    for one, other in zip(pairs.clean, pairs.corrupted, strict=True):
+        assert (one != other).tolist() == [False, True, False]
     with pytest.raises(NotApplicableError, match="no two that differ end in different tokens"):
-        nearest_pairs(rows[[0, 3]], labels, 3)
+        nearest_pairs(rows[[0, 5]], labels, 3)
+
+
+def test_prompts_that_differ_in_more_are_taken_where_too_few_differ_in_less():
+    both = [[at, at + 1, 9, at] for at in range(8)]
+    rows = torch.tensor([*both, [0, 2, 9, 3]])
+    labels = [[str(token) for token in row] for row in rows.tolist()]
+    pairs = nearest_pairs(rows, labels, 8)
+    assert len(pairs.clean) == 8
+    assert pairs.labels == ("0: differs", "1: differs", "2: 9")
+    assert bool((pairs.answer != pairs.wrong).all())
+    # With a ninth and tenth row there are enough that differ in one token only.
+    more = torch.tensor([[0, at, 9, at] for at in range(1, 9)])
+    assert nearest_pairs(more, [[str(token) for token in row] for row in more.tolist()], 8).labels[0] == "0: 0"
 
 
 def test_the_given_prompts_are_what_a_model_of_a_short_context_is_asked_about():
