@@ -97,12 +97,19 @@ def skipped(
         logits = model(stream, start_at_layer=layer + 1)
         resumed = model(stream, start_at_layer=layer)
         errors.append((resumed.double() - clean.double()).abs().max() / clean.double().abs().max())
-        divergences.append(kl_divergence(clean.double(), logits.double()).mean(dim=1))
+        divergences.append(_counted(kl_divergence(clean.double(), logits.double()), counted).mean(dim=1))
         if counted is not None:
             increases.append(losses(logits, tokens)[:, counted].mean(1) - losses(clean, tokens)[:, counted].mean(1))
         else:
             increases.append(torch.full_like(divergences[-1], torch.nan))
     return torch.stack(increases), torch.stack(divergences), float(torch.stack(errors).max())
+
+
+def _counted(
+    at_each: Float[Tensor, "batch pos"], counted: Bool[Tensor, " predicted"] | None
+) -> Float[Tensor, "batch kept"]:
+    # The last position has no next token to be right about, but a distribution all the same.
+    return at_each if counted is None or counted.all() else at_each[:, :-1][:, counted]
 
 
 def losses(

@@ -13,6 +13,7 @@ from models import HookedTransformer
 
 from .errors import NotApplicableError
 from .result import Identity, Result
+from .scored_positions import said
 from .weight_sharing_figures import cosine_figure, eigenvalue_figure, loss_figure
 from .weight_sharing_losses import DIRECT, MODEL, SWAPPED, losses
 from .weight_sharing_tables import cosine_table, eigenvalue_table, parameter_table
@@ -74,7 +75,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     rows = torch.arange(0, cfg.d_vocab, max(1, -(-cfg.d_vocab // options.rows)), device=model.W_E.device)
     on_top = own_on_top(model.W_E, model.W_U, rows).double()
     parameters = parameter_table(model)
-    measured = losses(model, tokens, options.draws)
+    measured, scored = losses(model, tokens, options.draws)
     cosines = cosine_table(directions)
     eigenvalues = eigenvalue_table(path)
     figures = {"Losses": loss_figure(measured), "Eigenvalues of the direct path": eigenvalue_figure(eigenvalues)}
@@ -85,7 +86,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         title="Weight sharing",
         question="What does one matrix for reading and predicting tokens save, and what does the path straight from "
         "the one to the other know?",
-        verdict=verdict(model, parameters, path, float(on_top.mean()), cosines, measured),
+        verdict=verdict(model, parameters, path, float(on_top.mean()), cosines, measured, said(scored)),
         numbers=_numbers(model, parameters, path, float(on_top.mean()), cosines, measured),
         tables={
             "Parameters": parameters,
@@ -150,12 +151,14 @@ def _identities(
         return found
     rounding = ROUNDING.by_dtype[model.cfg.dtype]
     by = measured.set_index("logits_from")["loss_nats"]
+    # A loss of almost nothing is rounded like one of a nat: by the size of the logits.
+    swapped = abs(float(by[SWAPPED]) - float(by[MODEL])) / max(1.0, float(by[MODEL]))
     size = path.eigenvalues.abs().max()
     worst = torch.maximum(path.eigenvalues.imag.abs().max(), -path.eigenvalues.real.min()).clamp(min=0)
     return [
         *found,
         Identity("embedding and unembedding are the same memory", float(not _same_memory(model)), 0.0),
-        Identity("W_E^T in the place of W_U changes no loss", abs(float(by[SWAPPED]) / float(by[MODEL]) - 1), rounding),
+        Identity("W_E^T in the place of W_U changes no loss", swapped, rounding),
         Identity("W_E W_E^T has no negative and no complex eigenvalue", float(worst / size), _FLOAT64),
     ]
 

@@ -4,13 +4,15 @@ import math
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.lenses import lens_logits
 from interp.statistics import over_prompts
 from models import HookedTransformer
 from models.loss import next_token_loss
+
+from .scored_positions import scored_positions
 
 MODEL = "the model"
 DIRECT = "direct path alone"
@@ -20,23 +22,27 @@ SWAPPED = "W_E^T in the place of W_U"
 SCALED = "W_E^T, scaled to W_U's size"
 
 
-def losses(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], draws: int) -> pd.DataFrame:
-    """One row for each way to the logits: its loss, and how much it loses against the model, over prompts."""
+def losses(
+    model: HookedTransformer, tokens: Int[Tensor, "batch pos"], draws: int
+) -> tuple[pd.DataFrame, Bool[Tensor, " predicted"]]:
+    """One row for each way to the logits: its loss, and how much it loses against the model; and where losses count."""
     logits, cache = model.run_with_cache(tokens, names_filter=["unembed.hook_in"])
     final = cache["unembed.hook_in"]
+    scored = scored_positions(next_token_loss(logits.double(), tokens, per_token=True), model.cfg.d_vocab)
+    nulls = [lens_logits(model, model.embed(_others(tokens, seed))) for seed in range(draws)]
     by_prompt = {
-        MODEL: _loss(logits, tokens),
-        DIRECT: _loss(lens_logits(model, model.embed(tokens)), tokens),
-        NULL: torch.stack([_loss_of_another_token(model, tokens, seed) for seed in range(draws)]).mean(dim=0),
+        MODEL: _loss(logits, tokens, scored),
+        DIRECT: _loss(lens_logits(model, model.embed(tokens)), tokens, scored),
+        NULL: torch.stack([_loss(null, tokens, scored) for null in nulls]).mean(dim=0),
         UNIFORM: torch.full((len(tokens),), math.log(model.cfg.d_vocab), dtype=torch.float64, device=logits.device),
-        SWAPPED: _loss(unembedded(model, final, model.W_E.T), tokens),
+        SWAPPED: _loss(unembedded(model, final, model.W_E.T), tokens, scored),
     }
     if not model.cfg.tie_word_embeddings:
         scale = model.W_U.norm() / model.W_E.norm()
-        by_prompt[SCALED] = _loss(unembedded(model, final, scale * model.W_E.T), tokens)
+        by_prompt[SCALED] = _loss(unembedded(model, final, scale * model.W_E.T), tokens, scored)
     values = torch.stack(list(by_prompt.values()), dim=1).cpu()
     loss, excess = over_prompts(values), over_prompts(values - values[:, :1])
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "logits_from": list(by_prompt),
             "loss_nats": loss.mean.numpy(),
@@ -47,6 +53,7 @@ def losses(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], draws: in
             "over_the_model_high": excess.high.numpy(),
         }
     )
+    return table, scored
 
 
 def unembedded(
@@ -58,13 +65,13 @@ def unembedded(
     return cap * torch.tanh(logits / cap) if cap > 0 else logits
 
 
-def _loss_of_another_token(
-    model: HookedTransformer, tokens: Int[Tensor, "batch pos"], seed: int
-) -> Float[Tensor, " batch"]:
+def _others(tokens: Int[Tensor, "batch pos"], seed: int) -> Int[Tensor, "batch pos"]:
+    """The same tokens at other places."""
     order = torch.randperm(tokens.numel(), generator=torch.Generator().manual_seed(seed))
-    others = tokens.flatten()[order.to(tokens.device)].reshape(tokens.shape)
-    return _loss(lens_logits(model, model.embed(others)), tokens)
+    return tokens.flatten()[order.to(tokens.device)].reshape(tokens.shape)
 
 
-def _loss(logits: Float[Tensor, "batch pos d_vocab"], tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
-    return next_token_loss(logits.double(), tokens, per_token=True).mean(dim=1)
+def _loss(
+    logits: Float[Tensor, "batch pos d_vocab"], tokens: Int[Tensor, "batch pos"], scored: Bool[Tensor, " predicted"]
+) -> Float[Tensor, " batch"]:
+    return next_token_loss(logits.double(), tokens, per_token=True)[:, scored].mean(dim=1)

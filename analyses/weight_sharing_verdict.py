@@ -15,13 +15,14 @@ def verdict(
     on_top: float,
     cosines: pd.DataFrame,
     losses: pd.DataFrame,
+    scored: str,
 ) -> str:
     """The finding on the first line, and one detail on each further line."""
     by = losses.set_index("logits_from")
     lines = [_finding(model, parameters, by), _about_the_path(by), _about_the_matrix(path, on_top)]
     if not model.cfg.tie_word_embeddings:
         lines.insert(1, _about_cosines(cosines))
-    return "\n".join(lines)
+    return "\n".join([*lines, scored] if scored else lines)
 
 
 def _finding(model: HookedTransformer, parameters: pd.DataFrame, by: pd.DataFrame) -> str:

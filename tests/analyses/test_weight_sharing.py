@@ -100,3 +100,22 @@ def test_two_matrices_are_compared_token_by_token_and_one_is_not():
     assert (
         "Cosine of a token's two vectors" not in run(order_one_model(tie_word_embeddings=True), random_tokens()).figures
     )
+
+
+def test_losses_are_those_of_the_position_that_a_model_answers_at():
+    model, tokens = order_one_model(final_norm=False, n_ctx=4), random_tokens(5, 4)
+    tokens[:, 3] = 7
+    # Position 2 says 7 whatever was read; positions 0 and 1 say a token that never comes.
+    for block in model.blocks:
+        for weight in (block.attn.W_O, block.attn.b_O, block.mlp.W_out, block.mlp.b_out):
+            weight.data.zero_()
+    model.W_E.data.mul_(1e-9)
+    model.b_U.data.zero_()
+    model.W_pos.data.copy_(50 * torch.eye(4, 12))
+    model.W_U.data.mul_(1e-9)
+    model.W_U.data[2, 7] = model.W_U.data[0, 16] = model.W_U.data[1, 16] = 1
+    tokens[:, 1:3] = 3
+    result = run(model, tokens)
+    assert "position 2 alone" in result.verdict
+    assert by_way(result)[MODEL] < 1e-6
+    assert by_way(result)[DIRECT] == pytest.approx(math.log(17))
