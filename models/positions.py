@@ -1,5 +1,7 @@
 """Position: a learned vector added to the stream, or a rotation of queries and keys."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -33,12 +35,26 @@ class Rotary(nn.Module):
         super().__init__()
         self.rotary_dim = config.rotary_dim or config.d_head
         self.adjacent = config.rotary_adjacent_pairs
-        precision = torch.float64 if config.dtype == torch.float64 else torch.float32
-        exponents = torch.arange(0, self.rotary_dim, 2, dtype=precision) / self.rotary_dim
-        angles = torch.arange(config.n_ctx, dtype=precision)[:, None] / config.rotary_base**exponents
+        self.base = config.rotary_base
+        self.n_ctx = config.n_ctx
+        cos, sin = self._tables(config.dtype)
         # Derived from the config, hence not part of the saved weights.
-        self.register_buffer("cos", angles.cos().to(config.dtype), persistent=False)
-        self.register_buffer("sin", angles.sin().to(config.dtype), persistent=False)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def _tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        precision = torch.float64 if dtype == torch.float64 else torch.float32
+        exponents = torch.arange(0, self.rotary_dim, 2, dtype=precision) / self.rotary_dim
+        angles = torch.arange(self.n_ctx, dtype=precision)[:, None] / self.base**exponents
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Rotary":
+        before = self.cos.dtype
+        super()._apply(fn, recurse)
+        if self.cos.dtype != before:
+            # Made anew: a table converted to a finer dtype would keep the rounding of the coarser one.
+            self.cos, self.sin = (table.to(self.cos.device) for table in self._tables(self.cos.dtype))
+        return self
 
     def forward(
         self, x: Float[Tensor, "batch pos head d_head"], position_ids: Int[Tensor, "#batch pos"]

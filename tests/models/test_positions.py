@@ -89,3 +89,10 @@ def test_learned_positions_are_added_to_the_tokens():
     _, cache = model.run_with_cache(tokens)
     assert torch.equal(cache["hook_pos_embed"], model.W_pos[:7].expand(3, -1, -1))
     assert_close(cache["blocks.0.hook_resid_pre"], model.W_E[tokens] + model.W_pos[:7])
+
+
+def test_the_tables_of_a_converted_model_are_as_fine_as_its_dtype():
+    coarse, fine = rotary(dtype=torch.float32), rotary(dtype=torch.float64)
+    assert not torch.equal(coarse.cos.double(), fine.cos)
+    assert torch.equal(coarse.double().cos, fine.cos)
+    assert torch.equal(fine.float().sin, rotary(dtype=torch.float32).sin)
