@@ -4,22 +4,23 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from string import ascii_lowercase
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from interp.invariants import Outcome, check
+from interp.invariants import INVARIANTS, Invariant, Outcome, outcomes
 
-from ..errors import InvalidResultError
+from ..errors import InvalidResultError, did_you_mean
 from ..manifest import manifest
 from ..model_source import ModelSource
 from ..prompts import prompts
 from ..rendering import as_json, number, trimmed, written
 from .arguments import model_argument, output_options, require_one_input, text_options
 from .loaded import loaded
-from .progress import doing, note
+from .progress import note, stepped
 
 _PROMPTS, _POSITIONS = 2, 16
 """What suffices to see an identity fail; more tokens only take longer."""
@@ -28,11 +29,13 @@ _PROMPTS, _POSITIONS = 2, 16
 @click.command("check")
 @model_argument
 @text_options
+@click.option("--only", "names", multiple=True, metavar="NAME", help="Only this invariant. Repeatable. Default: all.")
 @output_options
 def command(
     source: ModelSource,
     texts: tuple[str, ...],
     ids: tuple[list[int], ...],
+    names: tuple[str, ...],
     folder: Path | None,
     json_wanted: bool,
 ) -> None:
@@ -41,38 +44,61 @@ def command(
     The exit code is 4 if one of them fails.
     """
     require_one_input(texts, ids)
+    chosen = _chosen(names)
     model = loaded(source).double()
     given = prompts(model, source, texts, ids)
     tokens = given.tokens[:_PROMPTS, :_POSITIONS]
     cut = "" if tokens.shape == given.tokens.shape else f", cut from {' × '.join(map(str, given.tokens.shape))},"
     note(f"{source.name} in float64 on {tokens.shape[0]} × {tokens.shape[1]} tokens{cut} of {given.origin}")
-    with doing("checking"):
-        outcomes = check(model, tokens)
-    document = {"outcomes": [asdict(outcome) for outcome in outcomes], "manifest": manifest(model, source, given)}
+    found = list(stepped("checking", outcomes(model, tokens, chosen), len(chosen)))
+    document = {"outcomes": [asdict(outcome) for outcome in found], "manifest": manifest(model, source, given)}
     if folder:
         note(f"wrote {written(folder / 'check.json', as_json(document))}")
-    click.echo(as_json(document) if json_wanted else _text(outcomes), nl=json_wanted)
-    failed = [outcome.name for outcome in outcomes if outcome.passed is False]
+    click.echo(as_json(document) if json_wanted else _text(found), nl=json_wanted)
+    failed = [outcome.name for outcome in found if outcome.failed]
     if failed:
-        raise InvalidResultError(f"{len(failed)} of {len(outcomes)} invariants do not hold: {', '.join(failed)}")
+        raise InvalidResultError(f"{len(failed)} of {len(found)} invariants do not hold: {', '.join(failed)}")
 
 
-def _text(outcomes: Sequence[Outcome]) -> str:
+def _chosen(names: Sequence[str]) -> list[Invariant]:
+    """The invariants of these names, or all."""
+    by_name = {invariant.name: invariant for invariant in INVARIANTS}
+    for name in names:
+        if name not in by_name:
+            raise click.UsageError(f"--only: no invariant is called {name!r}.{did_you_mean(name, list(by_name))}")
+    return [by_name[name] for name in dict.fromkeys(names)] or list(INVARIANTS)
+
+
+def _text(found: Sequence[Outcome]) -> str:
+    """A row for each invariant, the reasons of the tolerances as footnotes, and what did not apply."""
+    measured = [outcome for outcome in found if not outcome.skipped]
+    marks = dict(zip(dict.fromkeys(outcome.reason for outcome in measured), ascii_lowercase, strict=False))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading, where in (("invariant", "left"), ("error", "right"), ("allowed", "right"), ("", "left")):
-        table.add_column(heading, justify=where)  # type: ignore[arg-type]
+    for heading, where in (("invariant", "left"), ("error", "right"), ("allowed", "right"), ("", "left"), ("", "left")):
+        table.add_column(heading, justify=where, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("what holds")
-    for outcome in outcomes:
-        said = outcome.statement + (f" (skipped: {outcome.skipped})" if outcome.skipped else "")
-        cells = (outcome.name, number(outcome.error), number(outcome.tolerance), _word(outcome), said)
+    for outcome in measured:
+        said = outcome.statement + (f" (raised {outcome.raised})" if outcome.raised else "")
+        mark = f"({marks[outcome.reason]})"
+        cells = (outcome.name, _brief(outcome.error), _brief(outcome.tolerance), mark, _word(outcome), said)
         table.add_row(*map(Text, cells))
     console = Console(file=io.StringIO(), width=120)
     console.print(table)
-    n_passed = sum(outcome.passed is True for outcome in outcomes)
-    n_skipped = sum(outcome.passed is None for outcome in outcomes)
-    skipped = f", {n_skipped} skipped" if n_skipped else ""
-    return f"{trimmed(console.file)}{n_passed} of {len(outcomes)} hold{skipped}.\n"
+    for reason, mark in marks.items():
+        console.print(Text(f"({mark}) {reason}"))
+    skipped = [outcome for outcome in found if outcome.skipped]
+    if skipped:
+        console.print(Text("\nNot asked, because they say nothing about this model or these tokens:"))
+        for outcome in skipped:
+            console.print(Text(f"{outcome.name}: {outcome.skipped}"))
+    n_passed = sum(outcome.passed is True for outcome in found)
+    without = f", {len(skipped)} skipped" if skipped else ""
+    return f"{trimmed(console.file)}{n_passed} of {len(found)} hold{without}.\n"
+
+
+def _brief(value: float | None) -> str:
+    return number(value) if value is None or value == 0 else f"{value:.2g}"
 
 
 def _word(outcome: Outcome) -> str:
-    return {True: "pass", False: "FAIL", None: "–"}[outcome.passed]
+    return "pass" if outcome.passed else "FAIL"

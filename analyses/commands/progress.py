@@ -1,9 +1,12 @@
 """Progress on stderr, silent when nobody watches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
+
+Item = TypeVar("Item")
 
 
 def note(text: str) -> None:
@@ -20,3 +23,15 @@ def doing(text: str) -> Iterator[None]:
         return
     with console.status(text):
         yield
+
+
+def stepped(text: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The items as they come, and how many came of how many, if stderr is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
+    with console.status(f"{text}: 0 of {total}") as status:
+        for done, item in enumerate(items, start=1):
+            status.update(f"{text}: {done} of {total}")
+            yield item

@@ -281,7 +281,7 @@ def test_check_measures_every_invariant(model_folder):
 
 
 def test_check_says_that_it_cut_the_prompts(model_folder, monkeypatch):
-    monkeypatch.setattr(check_command, "check", lambda model, tokens: [])
+    monkeypatch.setattr(check_command, "outcomes", lambda model, tokens, chosen: [])
     pair = ("--prompt", "one two", "--prompt", "two one")
     whole, cut = ran("check", model_folder, *pair), ran("check", model_folder, *pair, "--prompt", "one one")
     assert "on 2 × 3 tokens of 2 prompts" in whole.stderr
@@ -300,17 +300,33 @@ def test_an_output_folder_is_tried_out_and_left_as_it_was(tmp_path):
 
 
 def test_check_fails_when_an_invariant_does(model_folder, monkeypatch):
-    outcomes = [
-        Outcome("rows", "rows sum to one", 0.25, 1e-10, False),
-        Outcome("sign", "no entry is negative", 0.0, 0.0, True),
-        Outcome("cache", "a cache changes nothing", None, 0.0, None, "no cache"),
+    found = [
+        Outcome("rows", "rows sum to one", 0.25, 1e-10, False, reason="rounding"),
+        Outcome("sign", "no entry is negative", 0.0, 0.0, True, reason="exact"),
+        Outcome("sum", "heads sum", 1e-16, 1e-10, True, reason="rounding"),
+        Outcome("cache", "a cache changes nothing", None, 0.0, None, "no cache", "exact"),
+        Outcome("stop", "a stop changes nothing", None, 0.0, False, "", "exact", "ValueError: lost"),
     ]
-    monkeypatch.setattr(check_command, "check", lambda model, tokens: outcomes)
+    monkeypatch.setattr(check_command, "outcomes", lambda model, tokens, chosen: found)
     result = ran("check", model_folder)
     assert result.exit_code == exit_codes.INVALID_RESULT
-    assert result.stdout.splitlines()[1].split() == ["rows", "0.25", "1e-10", "FAIL", "rows", "sum", "to", "one"]
-    assert result.stdout.splitlines()[-1] == "1 of 3 hold, 1 skipped."
-    assert "1 of 3 invariants do not hold: rows" in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[1].split() == ["rows", "0.25", "1e-10", "(a)", "FAIL", "rows", "sum", "to", "one"]
+    assert lines[2].split()[:5] == ["sign", "0", "0", "(b)", "pass"]
+    assert lines[3].split()[:5] == ["sum", "1e-16", "1e-10", "(a)", "pass"]
+    assert "(raised ValueError: lost)" in lines[4]
+    assert lines[5:7] == ["(a) rounding", "(b) exact"]
+    assert lines[-2:] == ["cache: no cache", "2 of 5 hold, 1 skipped."]
+    assert "2 of 5 invariants do not hold: rows, stop" in result.stderr
+    assert json.loads(ran("check", model_folder, "--json").stdout)["outcomes"][0]["reason"] == "rounding"
+
+
+def test_check_asks_only_what_it_is_asked(model_folder):
+    asked = json.loads(ran("check", model_folder, "--only", "causality", "--only", "batch", "--json").stdout)
+    assert [outcome["name"] for outcome in asked["outcomes"]] == ["causality", "batch"]
+    wrong = ran("check", model_folder, "--only", "casuality")
+    assert wrong.exit_code == exit_codes.USAGE
+    assert "Did you mean 'causality'" in wrong.stderr
 
 
 def test_train_hands_over_the_recipe_and_tells_the_loss(monkeypatch, tmp_path):
