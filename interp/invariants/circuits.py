@@ -29,7 +29,7 @@ EIGENVALUES = Tolerance(
 )
 
 SAMPLING = Tolerance(
-    "a mean over random draws: five of its own standard errors, which a right answer exceeds once in two million",
+    "a mean over random draws, always the same ones: five of its own standard errors",
     ROUNDING.by_dtype,
 )
 

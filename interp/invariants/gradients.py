@@ -4,6 +4,7 @@ Sources: Sundararajan, Taly and Yan (2017), completeness of integrated gradients
 """
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -116,7 +117,9 @@ def duality_off(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     clean, corrupted = _ends(model, tokens)
     direction = corrupted - clean
     _, gradient = _with_gradient(model, tokens[:1], clean)
-    with forward_ad.dual_level():
+    with forward_ad.dual_level(), warnings.catch_warnings():
+        # PyTorch's own use of torch.jit, which it loads for operations without a forward mode of their own.
+        warnings.simplefilter("ignore", DeprecationWarning)
         dual = forward_ad.make_dual(clean, direction)
         # Fused kernels have no forward mode: what they would skip is looked at, so that they are not taken.
         ends = (".hook_pattern", ".hook_scale")
