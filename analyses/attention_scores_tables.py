@@ -24,15 +24,20 @@ def preferred(terms: ScoreTerms) -> Int[Tensor, " batch"]:
     return terms.pattern.argmax(dim=-1)
 
 
+def dropped(terms: ScoreTerms) -> Bool[Tensor, " key_writer"]:
+    """The writers whose part is the same for every key, and not nothing."""
+    return terms.dropped & (terms.terms.abs().amax(dim=(0, 1, 3)) > 0).cpu()
+
+
 def pair_table(terms: ScoreTerms, choice: Choice, n_writers: int) -> pd.DataFrame:
     """One row a pair: its part of the drawn query's preference, and the mean of that over the prompts."""
     key = preferred(terms)
     at_key = terms.terms[torch.arange(len(key)), :, :, key]
     difference = terms.against_others(key)
     shown = difference[choice.prompt]
-    none = torch.zeros_like(terms.dropped, dtype=torch.bool)
+    none = torch.zeros_like(terms.dropped)
     rows = _grouped(terms.query_writers, shown.abs().amax(dim=1), n_writers, none)
-    columns = _grouped(terms.key_writers, shown.abs().amax(dim=0), n_writers, terms.dropped)
+    columns = _grouped(terms.key_writers, shown.abs().amax(dim=0), n_writers, dropped(terms))
     lumped_at, lumped = (_lumped(values, rows, columns) for values in (at_key, difference))
     over = over_prompts(lumped[choice.has_query.to(lumped.device)])
     total = float(shown.sum())

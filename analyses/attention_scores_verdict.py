@@ -12,7 +12,7 @@ from interp.score_decomposition import ScoreTerms
 from interp.statistics import over_prompts
 
 from .attention_scores_choice import Choice
-from .attention_scores_tables import DROPPED, OTHERS, preferred
+from .attention_scores_tables import DROPPED, OTHERS, dropped, preferred
 from .labels import token_labels
 
 
@@ -38,10 +38,11 @@ def verdict(
     ]
     where = _where_the_writer_looked(model, tokens, choice, lead, int(key["position"]), texts, query)
     lines += [where] if where else []
-    if bool(terms.dropped.any()):
-        gone = ", ".join(label for label, drop in zip(terms.key_writers, terms.dropped, strict=True) if drop)
+    same = dropped(terms)
+    if bool(same.any()):
+        gone = ", ".join(label for label, drop in zip(terms.key_writers, same, strict=True) if drop)
         lines.append(f"Softmax drops what is the same for every key: here all that the key reads of {gone}.")
-    else:
+    elif not bool(terms.dropped.any()):
         lines.append("Softmax drops no term by itself here: a rotation or a cap tells every key apart.")
     if terms.soft_cap > 0:
         lines.append(f"The scores are capped at {terms.soft_cap:g}; what is taken apart is the score before the cap.")

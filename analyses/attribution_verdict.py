@@ -37,10 +37,12 @@ def verdict(
         )
     lines = [first]
     if column == "beyond_logits":
-        lines.append(
-            f"Above the mean logit it stands {total[0]:.2f}{total[1]}; the rest, {total[0] - beyond[0]:.2f}, would go "
-            "to any token that is as frequent here."
+        rest = total[0] - beyond[0]
+        owed = (
+            f"the rest, {rest:.2f}, would go to any token that is as frequent here" if rest > 0 else "no part of that"
         )
+        owed += "" if rest > 0 else " is owed to how frequent the tokens are"
+        lines.append(f"Above the mean logit it stands {total[0]:.2f}{total[1]}; {owed}.")
     worst = layers.loc[layers[column].idxmin()]
     name = column.removesuffix("_logits")
     against = worst[f"{name}_high"] if shares.own.shape[0] > 1 else worst[column]

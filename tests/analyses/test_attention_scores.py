@@ -72,6 +72,19 @@ def test_k_composition_with_the_previous_token_head_is_found_in_a_hand_built_ind
     assert "on what followed an earlier copy of the query's token" in result.verdict
 
 
+def test_a_head_of_the_first_layer_that_looks_there_by_position_is_no_induction_head():
+    model = induction_model()
+    tokens = torch.randperm(11, generator=torch.Generator().manual_seed(1))[:6].repeat(2)[None]
+    place = torch.eye(34, dtype=torch.float64)[_slots(11, 12)[2]]
+    first = model.blocks[0].attn
+    # Five back is what followed the copy, as long as copies are six apart: it scores higher than the real one.
+    first.W_Q.data[1] = 20 * place.T @ torch.eye(12, dtype=torch.float64).roll(-5, dims=1)
+    first.W_K.data[1] = 20 * place.T @ torch.eye(12, dtype=torch.float64)
+    pattern = model.run_with_cache(tokens)[1]["pattern", 0][0, 1]
+    assert float(pattern[11, 6]) > 0.99
+    assert run(model, tokens).numbers["head"] == "L1H0"
+
+
 def test_without_an_induction_head_the_most_peaked_head_is_taken():
     model = order_one_model()
     model.blocks[1].attn.W_Q.data[2] *= 8
@@ -104,6 +117,10 @@ def test_what_softmax_drops_makes_no_difference():
     assert float(dropped.difference.abs().max()) < 1e-12
     assert float(dropped.score_at_the_key.abs().max()) > 1e-3
     assert set(dropped.key_writer) == {"same for every key"}
+    # A writer that writes nothing at all is not said to be dropped.
+    bare = run(order_one_model(normalization_type=None, qkv_bias=False, n_layers=1), random_tokens())
+    assert not bare.tables[PAIRS].dropped_by_softmax.any()
+    assert "Softmax drops" not in bare.verdict
 
 
 def test_the_mean_over_prompts_is_that_of_the_differences():

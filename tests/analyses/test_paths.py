@@ -64,9 +64,12 @@ def test_in_one_layer_without_norm_or_biases_the_last_head_left_out_is_the_model
     # With one layer nothing reads what the head wrote, so frozen patterns are no restriction.
     model, tokens = attention_only(n_layers=1, normalization_type=None, qkv_bias=False), random_tokens()
     heads = run(model, tokens).tables["Single heads"].set_index("head")
-    before = model(tokens, return_type="loss").item()
+    before, logits = model(tokens, return_type="loss").item(), model(tokens).detach()[:, :-1]
     model.blocks[0].attn.W_O.data[3] = 0
     assert heads.loss_increase_nats["L0H3"] == pytest.approx(model(tokens, return_type="loss").item() - before)
+    written = logits - model(tokens).detach()[:, :-1]
+    right = written.gather(-1, tokens[:, 1:, None]).squeeze(-1) - written.mean(-1)
+    assert heads.right_token_logits["L0H3"] == pytest.approx(right.mean().item())
 
 
 def test_only_the_strongest_virtual_heads_are_left_out_and_the_rest_say_so():
