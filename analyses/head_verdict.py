@@ -52,8 +52,9 @@ def verdict(measured: Measured, table: pd.DataFrame) -> str:
     else:
         kinds = list(dict.fromkeys(looking["kind"]))
         best = looking.loc[looking["score"].idxmax()]
+        none = f"None of the {n_heads} heads is of a known kind" if n_heads > 1 else "The one head is of no known kind"
         first = (
-            f"None of the {n_heads} heads is of a known kind ({', '.join(kinds)}); the highest score is "
+            f"{none} ({', '.join(kinds)}); the highest score is "
             f"{best['score']:.2f} of {best['head']} for {best['kind']}, short of {best['needed']:.2f}."
         )
     details = [_best(str(kind), rows) for kind, rows in looking.groupby("kind", sort=False)]

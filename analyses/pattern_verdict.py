@@ -23,6 +23,8 @@ def numbers(heads: pd.DataFrame) -> dict[str, float | int | str]:
 def headline(heads: pd.DataFrame) -> str:
     """The finding as one clause."""
     sharpest, _ = _ends(heads)
+    if len(heads) == 1:
+        return f"the head looks at {sharpest['effective_keys']:.1f} keys, even attention at {sharpest['even_keys']:.1f}"
     return (
         f"the sharpest head, {sharpest['head']}, looks at {sharpest['effective_keys']:.1f} keys at a time, the median "
         f"head at {heads['effective_keys'].median():.1f}, even attention at {heads['even_keys'].max():.1f}"
@@ -53,6 +55,8 @@ def _resting(heads: pd.DataFrame) -> str:
     reading = "which reads nothing at all" if pd.isna(read) else f"from where {read:.0%} of what it reads comes"
     low, high = most["first_token_low"], most["first_token_high"]
     interval = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"
+    if len(heads) == 1:
+        return f"It gives {most['first_token_attention']:.2f}{interval} of its attention to the first token, {reading}."
     return (
         f"{len(resting)} of {len(heads)} heads give half of their attention or more to the first token; the most is "
         f"{most['first_token_attention']:.2f}{interval} of {most['head']}, {reading}."

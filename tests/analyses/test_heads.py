@@ -93,6 +93,7 @@ def test_a_model_too_small_for_repetition_is_measured_on_its_prompts():
 def test_every_architecture_is_measured(changes):
     result = run(order_one_model(**changes), random_tokens())
     require_valid(result)
+    assert (changes.get("n_heads") == 1) == ("The one head is of no known kind" in result.finding)
     copies = "copying" in set(result.tables["Heads"]["kind"])
     assert copies == (not {"norm_placement", "d_vocab_out"} & set(changes))
     assert copies or "There is no copying score: the" in result.verdict

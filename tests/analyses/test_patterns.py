@@ -89,7 +89,9 @@ def test_of_a_large_model_fewer_positions_and_heads_are_drawn(monkeypatch):
 def test_every_architecture_is_drawn(changes):
     result = run(order_one_model(**changes), random_tokens())
     require_valid(result)
-    assert ("The one head looks at" in result.finding) == (changes.get("n_heads") == 1)
+    single = changes.get("n_heads") == 1
+    assert ("The one head looks at" in result.finding) == result.headline.startswith("the head looks at") == single
+    assert ("It gives" in result.verdict) == single
 
 
 def test_a_single_prompt_has_no_interval():
