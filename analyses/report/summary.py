@@ -9,7 +9,7 @@ from ..result import Identity, Result
 from .panels import Panel, Sentence
 from .prediction import Prediction
 
-MECHANISMS = ("induction", "heads", "modular-addition")
+MECHANISMS = ("modular-addition", "induction", "heads")
 FORMS = ("logit-lens", "attribution")
 NEEDS = ("ablation", "patching")
 _INSTEAD = {MECHANISMS: "circuits", NEEDS: "residual-ablation"}
@@ -72,10 +72,10 @@ def _loss(prediction: Prediction) -> str:
         return "its attention looks ahead, so that its loss on the next token says nothing"
     if not math.isfinite(prediction.loss):
         return "its loss is not a finite number"
-    interval = f" ({prediction.low:.2f} to {prediction.high:.2f})" if math.isfinite(prediction.low) else ""
+    interval = f" ({_nats(prediction.low)} to {_nats(prediction.high)})" if math.isfinite(prediction.low) else ""
     place = f" at position {', '.join(map(str, prediction.at))}" if prediction.at else ""
     said = (
-        f"its loss{place} is {prediction.loss:.2f} nats per token{interval}, where guessing evenly costs "
+        f"its loss{place} is {_nats(prediction.loss)} nats per token{interval}, where guessing evenly costs "
         f"ln {prediction.d_vocab} = {prediction.chance:.2f}"
     )
     if prediction.frequencies is not None:
@@ -86,6 +86,11 @@ def _loss(prediction: Prediction) -> str:
     if not prediction.loss < best:
         said += ", so that it does no better than guessing"
     return said
+
+
+def _nats(value: float) -> str:
+    # A loss of 8e-06 is not 0.00.
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _topic(panels: Mapping[str, Panel], names: tuple[str, ...]) -> str:

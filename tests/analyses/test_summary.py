@@ -55,7 +55,7 @@ def test_the_summary_is_five_whole_sentences_whatever_is_missing():
 def test_each_sentence_is_of_its_panels_and_an_unanswered_one_says_why():
     panels = [panel_of("answered", name) for name in NAMES]
     said = texts(panels)
-    assert said[1] == "The induction found it; the heads found it; the modular-addition found it."
+    assert said[1] == "The modular-addition found it; the induction found it; the heads found it."
     assert said[2] == "The logit-lens found it; the attribution found it."
     assert said[3] == "The ablation found it; the patching found it."
     only_circuits = texts([panel_of("failed", "heads"), panel_of("answered", "circuits")])
@@ -95,6 +95,7 @@ def test_the_loss_stands_beside_what_guessing_costs():
     assert "frequency 2.00 (its card says 1.25 ± 0.12 over all held-out text)" in good
     assert "no better than guessing" in texts([], [subject(loss=2.5, frequencies=2.0)])[0]
     assert "(nan" not in texts([], [subject(low=nan, high=nan)])[0]
+    assert "is 7.7e-06 nats per token (7e-06 to 8e-06)" in texts([], [subject(loss=7.7e-6, low=7e-6, high=8e-6)])[0]
     assert "at position 2 is" in texts([], [subject(at=(2,))])[0]
     assert "looks ahead" in texts([], [subject(sees_the_answer=True)])[0]
     assert "not a finite number" in texts([], [subject(loss=nan)])[0]
