@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MODEL ?= stdlib-4l
 
-.PHONY: report test check fix parity bench clean
+.PHONY: report test check fix docs parity bench clean
 
 report: .venv/installed
 	$(BIN)/interp report $(MODEL) --out .
@@ -21,6 +21,11 @@ check: .venv/installed
 fix: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Warnings are errors: a page that nothing links to, a link that leads nowhere.
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
 
 # Compares with a live TransformerLens 3.9.0, in an environment of its own.
 parity: .venv/installed
@@ -43,4 +48,4 @@ bench: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .parity report.html
+	rm -rf .venv .parity report.html docs/_build

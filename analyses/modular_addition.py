@@ -47,6 +47,7 @@ class Options:
             raise ValueError(f"key_share={self.key_share} must be between 0 and 1")
 
 
+@torch.no_grad()
 def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options()) -> Result:
     """The waves in embedding, neurons and logits over the whole table of sums; the tokens given are not read.
 

@@ -1,64 +1,53 @@
-"""Every code block of the documents runs, and every command named there exists."""
+"""Every code block of the documents runs, every command runs or exists, and the guide builds without warnings."""
 
 import re
-import shlex
-from pathlib import Path
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from analyses.cli import cli
+from tests.documents import DOCUMENTS, ROOT, blocks, parsed, run_blocks, run_command
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def blocks(document: Path, language: str) -> list[str]:
-    """The fenced blocks of one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+# The pages of the analyses are run by test_docs_analyses.py, which looks at their results as well.
+ELSEWHERE = {page for page in (ROOT / "docs" / "analyses").glob("*.md") if page.stem != "index"}
+RUN = [d for d in DOCUMENTS if d not in ELSEWHERE and {"python", "console"} & {language for language, _ in blocks(d)}]
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "python")], ids=lambda d: d.name)
-def test_python_blocks_run_one_after_another(document, capsys):
-    namespace: dict[str, object] = {}
-    for block in blocks(document, "python"):
-        exec(compile(block, str(document), "exec"), namespace)
-    assert namespace
-
-
-def commands() -> list[str]:
-    """The commands of all console blocks."""
-    lines = [line for document in DOCUMENTS for block in blocks(document, "console") for line in block.splitlines()]
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-
-
-@pytest.mark.parametrize("command", sorted({c for c in commands() if c.startswith("make ")}))
-def test_make_targets_exist(command):
-    target = command.split()[1]
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("command", sorted({c for c in commands() if c.startswith("interp ")}))
-def test_command_lines_are_understood(command):
-    words = shlex.split(command)[1:]
-    if words == ["--help"]:
-        assert CliRunner().invoke(cli, words, prog_name="interp").exit_code == 0
-        return
-    # The subcommand's own parser must take the words; running each would take minutes.
-    program = cli.make_context("interp", list(words))
-    name, subcommand, rest = cli.resolve_command(program, [*program._protected_args, *program.args])
-    assert subcommand.make_context(name, rest, parent=program).params
+@pytest.mark.parametrize("document", RUN, ids=lambda document: str(document.relative_to(ROOT)))
+def test_the_blocks_run_one_after_another(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(document)
 
 
 def test_a_wrong_command_line_would_be_seen():
-    program = cli.make_context("interp", ["logit-lens", "--jsn"])
-    name, subcommand, rest = cli.resolve_command(program, [*program._protected_args, *program.args])
+    assert parsed(["logit-lens", "--json"])["json_wanted"]
     with pytest.raises(click.NoSuchOption, match="--jsn"):
-        subcommand.make_context(name, rest, parent=program)
+        parsed(["logit-lens", "--jsn"])
+
+
+def test_another_exit_code_would_be_seen():
+    run_command("interp heads stdlib-4m  # exit code 2")
+    with pytest.raises(AssertionError, match="stdlib-4m"):
+        run_command("interp heads stdlib-4m")
 
 
 def test_pictures_exist():
     for document in DOCUMENTS:
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} shows {target}, which is not there"
+
+
+def test_every_block_is_of_a_language_that_is_run_or_is_plain_text():
+    for document in DOCUMENTS:
+        assert {language for language, _ in blocks(document)} <= {"python", "console", "text", "{toctree}"}, document
+
+
+@pytest.mark.skipif(find_spec("sphinx") is None, reason="the guide is built with the extra `docs`, which is missing")
+def test_the_guide_builds_without_warnings(tmp_path):
+    options = ["-q", "-W", "--keep-going"]
+    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "analyses" / "patching.html").is_file()
