@@ -118,7 +118,7 @@ def test_without_the_first_half_there_is_no_circuit():
     ],
 )
 def test_every_architecture_is_asked(changes):
-    result = run(order_one_model(**changes), random_tokens(), Options(threshold=0.2, sequences=5))
+    result = run(order_one_model(**changes), random_tokens(), Options(threshold=0.2, sequences=3, draws=2))
     require_valid(result)
     table = result.tables["What ablation takes from the gain"]
     without_paths = {"norm_placement", "use_normalization_before_and_after"} & set(changes)
