@@ -53,12 +53,10 @@ def entropy_shares(
 ) -> Float[Tensor, "prompt head"]:
     """The mean entropy of a head's rows over the mean ln n that uniform rows would have; NaN if all see one key.
 
-    1 is uniform over all keys that a query may see, 0 a single key. Rows that see one key are left out.
+    1 is uniform over all keys that a query may see, 0 a single key. Rows that see one key add nothing to either mean.
     """
-    n_keys = visible.sum(dim=-1)
-    choosing = n_keys > 1
-    entropy = torch.special.entr(pattern.double()).sum(dim=-1)[..., choosing].mean(dim=-1)
-    return entropy / n_keys[choosing].double().log().mean()
+    entropy = torch.special.entr(pattern.double()).sum(dim=-1).mean(dim=-1)
+    return entropy / visible.sum(dim=-1).double().log().mean()
 
 
 @dataclass(frozen=True)
