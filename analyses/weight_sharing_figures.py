@@ -15,6 +15,7 @@ def loss_figure(losses: pd.DataFrame) -> go.Figure:
     error = {
         "type": "data",
         "symmetric": False,
+        "color": "#8a8f98",
         "array": rows["loss_high"] - rows["loss_nats"],
         "arrayminus": rows["loss_nats"] - rows["loss_low"],
     }
