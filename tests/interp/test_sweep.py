@@ -61,7 +61,7 @@ def test_the_whole_stream_patched_at_any_layer_is_the_other_run(changes, point):
     assert_close(effects.normalised.mean, torch.ones(2, dtype=torch.float64))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     changes=configurations(),
     where=st.sampled_from(
