@@ -33,7 +33,7 @@ def normed(model: Any, name: str, x: Float[Tensor, "*batch d_model"]) -> Float[T
     kind = model.cfg.normalization_type or ""
     if name.endswith("_post"):
         kind = "RMS" if kind.startswith("RMS") else "LN"
-    if name == "ln_final" and getattr(model.cfg, "final_rms", False):
+    if name == "ln_final" and kind.startswith("LN") and getattr(model.cfg, "final_rms", False):
         kind = "RMS"
     module = attrgetter(name)(model)
     return _normed(kind, x.double(), model.cfg.eps, _of(module, "w", 1.0), _of(module, "b", 0.0))

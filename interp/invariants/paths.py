@@ -70,7 +70,7 @@ def streams_by_order(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tens
     for layer in range(n_layers):
         pattern, norm = frozen.patterns[layer], frozen.norms[layer]
         # A norm's bias is read by the first layer behind it, whatever the stream holds: it belongs to order 0.
-        read = [norm(orders[order], order == 0) for order in range(layer + 1)]
+        read = [norm(orders[order].clone(), order == 0) for order in range(layer + 1)]
         b_V, W_O = head_weights(model, layer, "b_V"), head_weights(model, layer, "W_O")
         constant = torch.einsum("he,hed->d", b_V, W_O) + model.blocks[layer].attn.b_O.detach().double()
         for order in range(layer + 1):

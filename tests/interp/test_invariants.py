@@ -31,10 +31,10 @@ ARCHITECTURES: list[dict[str, object]] = [
     {"normalization_type": None, "act_fn": "relu", "scale_attn_by_inverse_layer_idx": True, "n_layers": 3},
     {"normalization_type": "RMSPre", "use_normalization_before_and_after": True, "attn_scores_soft_cap": 3.0},
     {"normalization_type": "LNPre", "act_fn": "solu_ln", "output_logits_soft_cap": 5.0, "d_vocab_out": 5},
-    {"attention_dir": "bidirectional", "use_attn_scale": False, "normalization_type": "ScaleNorm"},
+    {"attention_dir": "bidirectional", "use_attn_scale": False, "normalization_type": "ScaleNorm", "final_rms": True},
     {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local"), "final_rms": True},
     {"use_local_attn": True, "window_size": 1, "attn_types": ("local", "global"), "final_norm": False},
-    {"attn_only": True, "n_layers": 3, "n_key_value_heads": 2, "positional_embedding_type": "rotary"},
+    {"attn_only": True, "n_layers": 3, "n_key_value_heads": 2, "normalization_type": None},
     {"attn_only": True, "n_layers": 1, "positional_embedding_type": "none", "normalization_type": None},
 ]
 
@@ -50,13 +50,14 @@ def failures(model: object, tokens: Tensor = TOKENS) -> dict[str, float | None]:
 @pytest.mark.parametrize(
     "changes", [*ARCHITECTURES, ONE_KEY], ids=lambda changes: "-".join(map(str, changes)) or "plain"
 )
-def test_every_identity_holds_on_every_architecture(changes: dict[str, object]) -> None:
+def test_every_identity_holds_on_every_architecture(changes: dict[str, object], as_users_run_it: None) -> None:
+    # Shapes and types are executed by the other tests: here they would take three times as long as the identities.
     assert failures(order_one_model(**changes)) == {}
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(changes=configurations())
-def test_every_identity_holds_whatever_the_options(changes: dict[str, object]) -> None:
+def test_every_identity_holds_whatever_the_options(as_users_run_it: None, changes: dict[str, object]) -> None:
     assert failures(order_one_model(**changes)) == {}
 
 
@@ -67,7 +68,7 @@ def test_every_identity_says_something_about_some_architecture() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_tolerances_leave_room_for_rounding(dtype: torch.dtype) -> None:
+def test_the_tolerances_leave_room_for_rounding(dtype: torch.dtype, as_users_run_it: None) -> None:
     assert failures(order_one_model(dtype=dtype)) == {}
 
 
