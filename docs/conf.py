@@ -1,4 +1,4 @@
-"""How Sphinx builds the guide: `make docs`. Nothing of the package is imported, so that this takes seconds."""
+"""How Sphinx builds the guide; nothing of the package is imported."""
 
 import importlib.metadata
 
@@ -8,7 +8,7 @@ version = release = importlib.metadata.version("interp")
 
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
-# Headings get the anchors that GitHub gives them, so that links work in both places.
+# Headings get the anchors that GitHub gives them: links work in both places.
 myst_heading_anchors = 3
 
 html_theme = "furo"
