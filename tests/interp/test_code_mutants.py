@@ -24,5 +24,5 @@ def test_a_bug_of_the_forward_pass_is_caught(changes: dict[str, object], apply: 
 
 
 @pytest.mark.parametrize("apply", INVISIBLE.values(), ids=INVISIBLE)
-def test_what_changes_nothing_is_not_reported(apply: Patch) -> None:
+def test_what_changes_nothing_is_not_reported(apply: Patch, as_users_run_it: None) -> None:
     assert caught(order_one_model(**ROTARY), TOKENS, apply) == []

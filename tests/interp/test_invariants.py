@@ -55,7 +55,7 @@ def test_every_identity_holds_on_every_architecture(changes: dict[str, object], 
     assert failures(order_one_model(**changes)) == {}
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(changes=configurations())
 def test_every_identity_holds_whatever_the_options(as_users_run_it: None, changes: dict[str, object]) -> None:
     assert failures(order_one_model(**changes)) == {}
@@ -176,7 +176,7 @@ def test_what_cannot_be_measured_on_these_tokens_is_skipped_and_a_measured_toler
     assert narrow.outcome(model, TOKENS).passed is False
 
 
-def test_an_error_that_is_not_a_number_does_not_pass() -> None:
+def test_an_error_that_is_not_a_number_does_not_pass(as_users_run_it: None) -> None:
     model = order_one_model()
     nan = Invariant("nan", "", lambda model, tokens: float("nan"))
     assert nan.outcome(model, TOKENS).passed is False
@@ -185,7 +185,7 @@ def test_an_error_that_is_not_a_number_does_not_pass() -> None:
     assert {"ov-circuit", "last-lens", "looking"} <= set(failures(model))
 
 
-def test_a_check_leaves_the_model_as_it_was() -> None:
+def test_a_check_leaves_the_model_as_it_was(as_users_run_it: None) -> None:
     model = order_one_model()
     model.add_hook("blocks.0.hook_resid_pre", lambda value, hook: None)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -207,7 +207,7 @@ def test_tokens_that_test_too_little_are_refused(shape: tuple[int, ...]) -> None
 
 
 @pytest.mark.filterwarnings("ignore:A hook on .* returned a modified tensor:UserWarning")
-def test_transformerlens_own_model_is_told_its_defects() -> None:
+def test_transformerlens_own_model_is_told_its_defects(as_users_run_it: None) -> None:
     # Its hook_attn_scores is handed the pattern, and an edit of it is ignored; hook_resid_mid stands on the MLP's
     # branch, not in the stream.
     failed = failures(native_bridge())
