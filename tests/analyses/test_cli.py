@@ -126,8 +126,8 @@ def test_a_result_on_the_terminal_shows_what_is_missing_as_a_dash(model_folder, 
     [
         (["reportt"], "No such command 'reportt'. Did you mean 'report'?"),
         (["report", "--promt", "x"], "--prompt"),
-        (["report", "stdlib-4"], "neither a bundled model nor a folder. Did you mean 'stdlib-4l'?"),
-        (["train", "stdlib-4"], "no recipe is called 'stdlib-4'. Did you mean 'stdlib-4l'?"),
+        (["report", "stdlib-4"], "neither a bundled model nor a folder. Did you mean 'stdlib-4l'"),
+        (["train", "stdlib-4"], "no recipe is called 'stdlib-4'. Did you mean 'stdlib-4l'"),
         (["train"], "Missing argument 'RECIPE'"),
         (["report", "--prompt", "a", "--tokens", "1"], "--prompt and --tokens exclude one another"),
         (["report", "--pair", "a", "b", "--prompt", "a"], "--prompt and --pair exclude one another"),
@@ -334,13 +334,13 @@ def test_train_hands_over_the_recipe_and_tells_the_loss(monkeypatch, tmp_path):
 
     def train(recipe, folder, progress):
         handed.append((recipe.name, folder))
-        return SimpleNamespace(held_out=SimpleNamespace(nats_per_token=SimpleNamespace(mean=1.25, standard_error=0.5)))
+        return SimpleNamespace(curve=[SimpleNamespace(held_out_loss=1.25, held_out_standard_error=0.5)])
 
     monkeypatch.setattr(train_command, "train", train)
     result = ran("train", "stdlib-4l", "--out", tmp_path)
     assert result.exit_code == exit_codes.OK, result.output
     assert handed == [("stdlib-4l", tmp_path)]
-    assert result.stdout.startswith("Held-out loss: 1.2500 ± 0.5000 nats per token")
+    assert result.stdout.startswith("Held-out loss: 1.2500 ± 0.5000 nats for each token")
     (tmp_path / "config.json").touch()
     assert "already holds a model" in ran("train", "stdlib-4l", "--out", tmp_path).stderr
     assert len(handed) == 1
