@@ -28,8 +28,9 @@ def verdict(
     lead, total = _lead(pairs), float(pairs["difference"].sum())
     query, key = int(choice.queries[choice.prompt]), keys.loc[keys["attention"].idxmax()]
     texts = token_labels(model, tokens[choice.prompt])
+    at = "itself" if int(key["position"]) == query else f"“{key['token']}”"
     lines = [
-        f"{choice.name} looks from “{texts[query]}” (position {query}) at “{key['token']}” (position "
+        f"{choice.name} looks from “{texts[query]}” (position {query}) at {at} (position "
         f"{key['position']}, attention {key['attention']:.2f}) first of all because of {_pair(lead)}: "
         f"{lead['difference']:+.1f} of the {total:+.1f} by which that key's score exceeds the mean of the others "
         f"({lead['difference'] / total:.0%}).",
@@ -129,8 +130,10 @@ def _where_the_writer_looked(
     row = tokens[choice.prompt : choice.prompt + 1]
     pattern = model.run_with_cache(row, names_filter=[name])[1][name][0, int(found[2]), key]
     seen = int(pattern.argmax())
-    same = tokens[choice.prompt, seen] == tokens[choice.prompt, query]
-    return (
-        f"At that key {found[0]} itself had looked at “{texts[seen]}” (position {seen}, attention "
-        f"{float(pattern[seen]):.2f})" + (": the query's own token, one copy earlier." if same else ".")
+    what = f"“{texts[seen]}” (position {seen}, attention {float(pattern[seen]):.2f})"
+    if seen == query:
+        return f"At that key {found[0]} had looked at {what}: the query itself."
+    same = seen < query and bool(tokens[choice.prompt, seen] == tokens[choice.prompt, query])
+    return f"At that key {found[0]} itself had looked at {what}" + (
+        ": the query's own token, one copy earlier." if same else "."
     )

@@ -72,6 +72,20 @@ def test_k_composition_with_the_previous_token_head_is_found_in_a_hand_built_ind
     assert "on what followed an earlier copy of the query's token" in result.verdict
 
 
+def test_a_head_that_reads_the_query_itself_is_not_said_to_read_an_earlier_copy():
+    model, tokens = (
+        induction_model(),
+        torch.randperm(11, generator=torch.Generator().manual_seed(1))[:6].repeat(2)[None],
+    )
+    model.blocks[0].attn.W_Q.data[0] = 6 * torch.eye(34, 12, dtype=torch.float64).roll(22, dims=0)
+    result = run(model, tokens, Options(layer=1, head=0, query=4))
+    assert result.numbers["key_position"] == result.numbers["query_position"] == 4
+    assert "at itself (position 4" in result.finding
+    assert "At that key L0H0 had looked at" in result.verdict
+    assert ": the query itself." in result.verdict
+    assert "one copy earlier" not in result.verdict
+
+
 def test_a_head_of_the_first_layer_that_looks_there_by_position_is_no_induction_head():
     model = induction_model()
     tokens = torch.randperm(11, generator=torch.Generator().manual_seed(1))[:6].repeat(2)[None]
