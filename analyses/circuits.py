@@ -97,13 +97,13 @@ def _numbers(
         "largest_share_of_score_variance_from_biases": float(biases["kept_share_of_variance"].max()),
     }
     if "copying_z" in heads:
-        best = heads.loc[heads["copying_score"].idxmax()]
+        best = heads.loc[heads["copying_score"].fillna(-1.0).idxmax()]
         numbers |= {
             "copying_heads": int((heads["copying_z"] > SIGNIFICANT).sum()),
             "best_copying_head": str(best["head"]),
             "best_copying_score": float(best["copying_score"]),
         }
-    for mode, pairs in compositions.groupby("mode"):
+    for mode, pairs in compositions.dropna(subset="score").groupby("mode"):
         best = pairs.loc[pairs["score"].idxmax()]
         numbers[f"strongest_{mode}_composition"] = f"{best['writer']} to {best['reader']}"
         numbers[f"strongest_{mode}_composition_score"] = float(best["score"])
@@ -144,7 +144,10 @@ def _about_composition(compositions: pd.DataFrame) -> str:
     if not len(compositions):
         return "There is no composition: the model has one layer."
     baseline, sentences = compositions["baseline"].iloc[0], []
-    for mode, pairs in compositions.groupby("mode"):
+    scored = compositions.dropna(subset="score")
+    if not len(scored):
+        return "There is no composition: every pair of heads has one whose weights are zero."
+    for mode, pairs in scored.groupby("mode"):
         best = pairs.loc[pairs["score"].idxmax()]
         above = float((pairs["z"] > SIGNIFICANT).mean())
         sentences.append(
@@ -160,7 +163,7 @@ def _about_biases(model: HookedTransformer, biases: pd.DataFrame) -> str:
             "Of the score's bias terms none drops out: rotary positions turn the key bias, or a soft cap bends the "
             "score; the QK circuit shown is that of a token looking at itself or its own position."
         )
-    most = biases.loc[biases["kept_share_of_variance"].idxmax()]
+    most = biases.loc[biases["kept_share_of_variance"].fillna(0.0).idxmax()]
     return (
         "Of the score's bias terms, x W_Q b_K and b_Q b_K are the same for every key and drop out of softmax; "
         f"b_Q W_K x is kept, and carries at most {most['kept_share_of_variance']:.1%} of a score's variance over keys "

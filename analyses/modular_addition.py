@@ -30,6 +30,8 @@ from .result import Identity, Result
 _LARGEST_MODULUS = 199
 _ADDS = 0.5
 """A model that answers less than this of the sums right is not said to add."""
+_KEPT, _LOST = 0.9, 0.1
+"""The shares of the right answers from which on they are said to be kept, and up to which to be lost."""
 _ONE_FREQUENCY = 0.85
 """The share of a neuron's variance above which it is said to be of one frequency, as in the paper."""
 
@@ -205,15 +207,39 @@ def _attention(model: Any, rows: Tensor) -> pd.DataFrame:
 def _verdict(
     modulus: int, whole: Answers, waves: LogitWaves, keys: list[int], ablations: pd.DataFrame, neurons: pd.DataFrame
 ) -> str:
-    only, without, control, without_control = (ablations.right_answers.iloc[row] for row in (1, 2, 3, 4))
-    named = ", ".join(map(str, keys[:-1])) + (" and " if keys[1:] else "") + str(keys[-1])
+    control, without_control = (ablations.right_answers.iloc[row] for row in (3, 4))
     of_one = f"{(neurons.share >= _ONE_FREQUENCY).mean():.0%} of the neurons have" if len(neurons) else "No neuron has"
-    return (
-        f"It adds by turning numbers around circles at frequencies {named} (of {modulus // 2}): with those alone in "
-        f"its embeddings it still answers {only:.1%} of all sums right, without them {without:.1%}.\n"
+    controlled = (
         f"The control, as many other frequencies drawn at random: {control:.1%} with those alone, "
-        f"{without_control:.1%} without them. Untouched the model answers {whole.accuracy:.2%} right.\n"
+        f"{without_control:.1%} without them. "
+        if 2 * len(keys) <= modulus // 2
+        else "There are not as many other frequencies for a control. "
+    )
+    return (
+        f"{_finding(modulus, whole, keys, ablations)}\n"
+        f"{controlled}Untouched the model answers {whole.accuracy:.2%} right.\n"
         f"{waves.of_the_sum:.1%} of the logits' variance depends on a + b - c alone, and "
         f"{float(waves.by_frequency[keys].sum()):.1%} lies in these frequencies of it.\n"
         f"{of_one} {_ONE_FREQUENCY:.0%} of their variance in a single frequency."
     )
+
+
+def _finding(modulus: int, whole: Answers, keys: list[int], ablations: pd.DataFrame) -> str:
+    only, without, control, without_control = (ablations.right_answers.iloc[row] for row in (1, 2, 3, 4))
+    named = ", ".join(map(str, keys[:-1])) + (" and " if keys[1:] else "") + str(keys[-1])
+    answered = f"with those alone in its embeddings it answers {only:.1%} of all sums right, without them {without:.1%}"
+    few = 2 * len(keys) <= modulus // 2
+    kept, lost = only >= _KEPT * whole.accuracy, without <= _LOST * whole.accuracy
+    specific = control <= _LOST * whole.accuracy and without_control >= _KEPT * whole.accuracy
+    if few and kept and lost and specific:
+        return (
+            f"It adds by turning numbers around circles at frequencies {named} (of {modulus // 2}): {answered}, and as "
+            "many others drawn at random are neither enough nor needed."
+        )
+    if not few:
+        return (
+            f"{len(keys)} of {modulus // 2} frequencies have a part of the logits worth counting, so no few circles "
+            f"explain how it adds; {answered}."
+        )
+    why = "they are not enough" if not kept else "it does not need them" if not lost else "others do as well"
+    return f"The frequencies {named} (of {modulus // 2}) do not explain how it adds, because {why}: {answered}."

@@ -68,8 +68,8 @@ def _predicts(subjects: Sequence[Subject], prompts: str) -> str:
 
 
 def _loss(prediction: Prediction) -> str:
-    if prediction.sees_the_answer:
-        return "its attention looks ahead, so that its loss on the next token says nothing"
+    if prediction.no_loss_because:
+        return f"{prediction.no_loss_because}, so that a loss on the next token would say nothing"
     if not math.isfinite(prediction.loss):
         return "its loss is not a finite number"
     interval = f" ({_nats(prediction.low)} to {_nats(prediction.high)})" if math.isfinite(prediction.low) else ""
@@ -142,7 +142,7 @@ def _trust(panels: Sequence[Panel], n_prompts: int) -> str:
         said.append("with one prompt there is no interval over prompts")
     else:
         few = ", which are few, so that they are rather too narrow" if n_prompts < _FEW else ""
-        said.append(f"intervals are 95 % over {n_prompts} prompts{few}")
+        said.append(f"intervals are 95 % over {n_prompts} prompts, or over what a panel names{few}")
     return "; ".join(said)
 
 

@@ -43,6 +43,17 @@ def test_the_shares_are_shares_and_the_verdict_names_the_key_frequencies(result)
     assert table.neurons_of_this_frequency.sum() == (result.tables["Neurons"].share >= 0.85).sum()
 
 
+def test_an_algorithm_is_claimed_only_where_the_ablations_carry_it(result):
+    assert result.finding.startswith("It adds by turning numbers around circles")
+    model = HookedTransformer.from_pretrained_no_processing("modular-addition", device="cpu")
+    with torch.no_grad():
+        two = modular_addition.run(model, TOKENS, modular_addition.Options(key_share=0.3))
+        all_of_them = modular_addition.run(model, TOKENS, modular_addition.Options(key_share=1e-12))
+    assert "do not explain how it adds, because they are not enough" in two.finding
+    assert "no few circles explain how it adds" in all_of_them.finding
+    assert "not as many other frequencies for a control" in all_of_them.verdict
+
+
 def test_a_model_that_does_not_add_is_not_asked():
     model = HookedTransformer(small_config(d_vocab=14))
     with pytest.raises(NotApplicableError, match="does not add: it answers"):

@@ -17,7 +17,7 @@ from analyses.result import Identity, Result
 from models.loss import next_token_loss
 from tests.conftest import order_one_model, random_tokens
 
-PREDICTION = Prediction(3.0, 2.5, 3.5, 12, (), 17, None, None, False)
+PREDICTION = Prediction(3.0, 2.5, 3.5, 12, (), 17, None, None, "")
 HEADS = Result("heads", "Heads", "?", "L0H3 looks at the token before. More.\nA detail.", {}, {"t": pd.DataFrame()})
 NAMES = ("induction", "heads", "modular-addition", "circuits", "logit-lens", "attribution", "ablation", "patching")
 
@@ -97,7 +97,7 @@ def test_the_loss_stands_beside_what_guessing_costs():
     assert "(nan" not in texts([], [subject(low=nan, high=nan)])[0]
     assert "is 7.7e-06 nats per token (7e-06 to 8e-06)" in texts([], [subject(loss=7.7e-6, low=7e-6, high=8e-6)])[0]
     assert "at position 2 is" in texts([], [subject(at=(2,))])[0]
-    assert "looks ahead" in texts([], [subject(sees_the_answer=True)])[0]
+    assert "looks ahead" in texts([], [subject(no_loss_because="its attention looks ahead")])[0]
     assert "not a finite number" in texts([], [subject(loss=nan)])[0]
 
 
@@ -113,7 +113,7 @@ def test_the_last_sentence_counts_what_holds_and_names_the_worst():
     last = texts(panels)[4]
     assert "only 2 of 3 hold; the worst, “twice is double”, is off by nan" in last
     assert "no identity was measured" in texts([])[4].lower()
-    assert "intervals are 95 % over 12 prompts." in texts([])[4]
+    assert "intervals are 95 % over 12 prompts, or over what a panel names." in texts([])[4]
     assert "which are few" in texts([], [subject(n_prompts=8)])[4]
     assert "no interval" in texts([], [subject(n_prompts=1)])[4]
 
