@@ -15,6 +15,8 @@ INDUCTION = 0.3
 """The mean attention to what followed an earlier copy from which a head is taken for an induction head."""
 ABOVE_NULL = 3.0
 """How many times its share under even attention that must be."""
+KEYS = 4
+"""How many keys a query should see for a peak among them to mean something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +76,15 @@ def choose(
             "that does so most is drawn"
         )
     else:
-        peaks = patterns[..., 1:].amax(dim=-1)
-        at, best = _best(_mean_over(peaks, comparable), layer, head)
-        candidates = comparable[at[0]].expand(tokens.shape)
+        others, asked, but = _apart_from_first_and_self(seen, comparable, layer)
+        peaks, attended_most = _peaks(patterns, seen, others)
+        at, best = _best(_mean_over(peaks, asked), layer, head)
+        candidates = asked[at[0]].expand(tokens.shape)
+        # A query that looks at such a key most of all comes before every one that does not.
+        peaks = peaks + attended_most * patterns.shape[-1]
         how = (
-            f"its attention to a single key other than the first is the most peaked, {best:.2f} on average; of its "
-            "queries the most peaked is drawn"
+            f"its attention to a single key{but} is the most peaked, on average {best:.1f} times what even attention "
+            "would put there; of its queries the most peaked is drawn, first of all one that attends to no key more"
         )
     strongest, queries = peaks[at[0], :, at[1]].masked_fill(~candidates, -1.0).max(dim=1)
     shown = int(strongest.argmax()) if prompt is None else prompt
@@ -118,6 +123,31 @@ def _comparable(
         if not several[slice(None) if layer is None else layer].any():
             raise OptionError(f"query {query} sees a single key there: there is nothing to choose between")
     return several
+
+
+def _apart_from_first_and_self(
+    seen: Bool[Tensor, "layer query key"], comparable: Bool[Tensor, "layer one query"], layer: int | None
+) -> tuple[Bool[Tensor, "layer query key"], Bool[Tensor, "layer one query"], str]:
+    """The keys and queries among which a peak is looked for, and how the sentence says what is left out."""
+    position = torch.arange(seen.shape[-1])
+    later = seen & (position > 0)
+    others = later & (position[:, None] != position)
+    count = seen.sum(dim=-1)[:, None]
+    enough = count.masked_fill(~comparable, 0).amax(dim=-1, keepdim=True).clamp(max=KEYS)
+    asked = comparable & others.any(dim=-1)[:, None] & (count >= enough)
+    if asked[slice(None) if layer is None else layer].any():
+        return others, asked, " other than the first and the query's own"
+    return later, comparable, " other than the first"
+
+
+def _peaks(
+    patterns: Float[Tensor, "layer batch head query key"],
+    seen: Bool[Tensor, "layer query key"],
+    keys: Bool[Tensor, "layer query key"],
+) -> tuple[Float[Tensor, "layer batch head query"], Bool[Tensor, "layer batch head query"]]:
+    """The largest attention to one of the keys against even attention, and whether no other key gets more."""
+    largest = (patterns * keys[:, None, None]).amax(dim=-1)
+    return largest * seen.sum(dim=-1)[:, None, None], largest >= patterns.amax(dim=-1)
 
 
 def _followers(tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch query key"]:

@@ -5,7 +5,7 @@ from analyses.attention_scores import Options, run
 from analyses.errors import NotApplicableError, OptionError
 from models import HookedTransformer, HookedTransformerConfig
 
-from ..conftest import order_one_model, random_tokens
+from ..conftest import order_one_model, random_tokens, small_config
 
 PAIRS, KEYS = "Pairs of writers", "Keys of the drawn query"
 VARIANTS = [
@@ -106,6 +106,25 @@ def test_without_an_induction_head_the_most_peaked_head_is_taken():
     assert "most peaked" in result.verdict
     model.blocks[1].attn.W_Q.data[2] = 0
     assert run(model, random_tokens()).numbers["head"] != "L1H2"
+
+
+def test_an_untrained_model_is_not_asked_at_a_query_that_sees_two_keys_or_looks_at_itself():
+    for seed in range(6):
+        model = HookedTransformer(small_config(seed=seed))
+        result = run(model, random_tokens())
+        assert "other than the first and the query's own" in result.verdict
+        query, key = result.numbers["query_position"], result.numbers["key_position"]
+        assert query >= 3
+        assert 0 < key < query
+
+
+def test_where_no_query_sees_another_key_the_most_peaked_one_is_still_found():
+    assert run(order_one_model(), random_tokens(length=2)).numbers["query_position"] == 1
+    narrow = order_one_model(use_local_attn=True, window_size=2, attn_types=("local", "local"))
+    result = run(narrow, random_tokens())
+    assert result.numbers["query_position"] >= 2
+    asked = run(order_one_model(), random_tokens(), Options(query=1))
+    assert "other than the first is the most peaked" in asked.verdict
 
 
 def test_the_head_and_query_asked_for_are_taken_and_their_scores_are_the_model_s():
