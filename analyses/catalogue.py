@@ -4,7 +4,6 @@ from importlib import import_module
 from types import ModuleType
 
 ANALYSES = {
-    "initialisation": "How uniform is attention before training, against the closed form?",
     "at-a-glance": "How large are activations and weights, how even is attention, does anything stand out?",
     "depth": "Does the stream grow with depth, do positions become alike, and what is each block worth?",
     "sequence-length": "Does what follows a prefix change anything, and what do more positions cost?",
@@ -21,6 +20,7 @@ ANALYSES = {
     "residual-ablation": "What does each contribution to the residual stream do to the loss?",
     "ablation": "What is lost without a head, an MLP, a block's heads, or several of them at once?",
     "patching": "Which places and heads carry what tells one prompt from another?",
+    "initialisation": "How uniform is attention before training, against the closed form?",
 }
 
 
