@@ -72,3 +72,9 @@ def needed_score(scores: HeadScores, threshold: float) -> Float[Tensor, " layer"
     """The score that lies `threshold` of the way between the null and 1: in a short context chance gives much."""
     null = scores.null.mean(dim=0)
     return null + threshold * (1 - null)
+
+
+def nulls(rows: pd.DataFrame) -> str:
+    """The null of these heads in words: one number, or one a head where they differ, as between kinds of attention."""
+    each = [f"{null:.2f}" for null in rows["null"]]
+    return each[0] if len(set(each)) == 1 else f"{', '.join(each[:-1])} and {each[-1]}"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from .head_tables import COPYING, Measured
+from .head_tables import COPYING, Measured, nulls
 
 LISTED = 5
 _DOES = {
@@ -105,7 +105,7 @@ def _copying(measured: Measured, table: pd.DataFrame) -> str:
         who = f"{own.index[0]} does not raise"
     return (
         f"{who} the token attended to above the others around: copying score {', '.join(rows)}, where a head that "
-        f"raises all alike has {own['null'].iloc[0]:.2f}."
+        f"raises all alike has {nulls(own)}."
     )
 
 
