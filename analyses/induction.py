@@ -68,6 +68,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         ablation_table(runs, repeated),
         text_score(model, tokens),
         f"{options.sequences} random sequences of {repeated.length} different tokens, twice in a row",
+        model.cfg.positional_embedding_type == "rotary",
         f"{how_folded} {_no_paths(runs)}".strip(),
     )
     positions = position_table(runs, repeated)
@@ -102,8 +103,9 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         "If the circuit is what makes it, ablating either half takes it away, hiding the first half from the second's "
         "keys alone (“hidden from the keys”) takes it away too, and ablating as many other heads at random does not. "
         "Ablation says what is lost with everything else as it was: heads that could step in may not have been called "
-        "upon. The null of the composition is a random rotation between the two heads. Intervals: 95 % over sequences, "
-        "paired where gains are compared, not corrected for the number of heads.",
+        "upon. The null of the composition is a random rotation between the two heads, which most pairs of a trained "
+        "model exceed: compare it with the other earlier heads. With rotary positions it is that of distance zero. "
+        "Intervals: 95 % over sequences, paired where gains are compared, not corrected for the number of heads.",
         source="Elhage et al. (2021), Induction heads; Olsson et al. (2022), In-context Learning and Induction Heads.",
     )
 

@@ -10,7 +10,9 @@ from interp.in_context import in_context_learning_score, next_token_losses
 from interp.statistics import over_prompts
 from models import HookedTransformer
 
+from .head_tables import nulls
 from .induction_circuit import Circuit, names
+from .induction_claims import Role, change, does, is_fed, repetition, role
 from .induction_runs import CLEAN, control, path
 
 EARLY = 10
@@ -30,6 +32,7 @@ class Found:
         ablations: one row a condition.
         on_text: the in-context-learning score on the prompts, as a sentence.
         tokens: the sequences in words.
+        rotary: whether queries and keys are rotated by their distance, which the compositions leave out.
         remarks: how the weights were folded, and what could not be run.
     """
 
@@ -39,6 +42,7 @@ class Found:
     ablations: pd.DataFrame
     on_text: str
     tokens: str
+    rotary: bool
     remarks: str
 
     def ablation(self, name: str) -> pd.Series:
@@ -54,13 +58,29 @@ class Found:
         rows = self.scores[(self.scores["kind"] == kind) & self.scores["head"].isin(heads)]
         return rows.loc[rows["score"].idxmax()]
 
-    def composition(self, of_previous: bool) -> pd.Series | None:
-        """The strongest K-composition with an induction head, of the previous-token heads or of the other earlier ones.
+    def composition(self) -> pd.Series | None:
+        """The strongest K-composition of a previous-token head with an induction head.
 
-        None where there are no such heads, or only heads of zeros, which compose with nothing.
+        None where one of the two is always a head of zeros, which composes with nothing.
         """
-        rows = self.compositions[self.compositions["writer_is_previous_token"] == of_previous].dropna(subset="z")
+        rows = self.compositions[self.compositions["writer_is_previous_token"]].dropna(subset="z")
         return rows.loc[rows["z"].idxmax()] if len(rows) else None
+
+    def rival(self, pair: pd.Series) -> pd.Series | None:
+        """The strongest K-composition of any other earlier head with the same induction head."""
+        rows = self.compositions[~self.compositions["writer_is_previous_token"]].dropna(subset="z")
+        rows = rows[rows["reader"] == pair["reader"]]
+        return rows.loc[rows["score"].idxmax()] if len(rows) else None
+
+    @property
+    def control(self) -> pd.Series | None:
+        """The row of the control that is set beside the induction heads; None where there are no other heads."""
+        return self.ablation(self.other_heads) if self.has(self.other_heads) else None
+
+    @property
+    def role(self) -> Role:
+        """What the ablations allow to be said of the induction heads."""
+        return role(self.ablation(CLEAN), self.ablation(self.circuit.induction_name), self.control)
 
     @property
     def other_heads(self) -> str:
@@ -70,7 +90,7 @@ class Found:
 
 def numbers(found: Found) -> dict[str, float | int | str]:
     """The headline numbers."""
-    pair = found.composition(of_previous=True)
+    pair = found.composition()
     heads = found.circuit
     values: dict[str, float | int | str] = {
         "induction_heads": len(heads.induction) if heads.found_induction else 0,
@@ -92,14 +112,15 @@ def numbers(found: Found) -> dict[str, float | int | str]:
 
 def headline(found: Found) -> str:
     """The finding as one clause."""
-    heads, clean = found.circuit, found.ablation(CLEAN)["gain_nats"]
+    heads, clean = found.circuit, found.ablation(CLEAN)
     if not heads.found_induction:
-        return f"there are no induction heads, and a repetition gains {clean:.2f} nats"
-    without, n = found.ablation(heads.induction_name)["gain_nats"], len(heads.induction)
+        return f"there are no induction heads, and {repetition(clean)}"
+    n = len(heads.induction)
     more = f" and {n - 3} more" if n > 3 else ""
+    said = f"continue{'s' * (n == 1)} what was seen before" if found.role is Role.MAKES else does(found.role, n)
     return (
-        f"{heads.induction_name} {names(heads.induction[:3])}{more} continue{'s' * (n == 1)} what was seen before: a "
-        f"repetition gains {clean:.2f} nats, {without:.2f} without {'it' if n == 1 else 'them'}"
+        f"{heads.induction_name} {names(heads.induction[:3])}{more} {said}: {repetition(clean)}, ablating "
+        f"{'it' if n == 1 else 'them'} {change(found.ablation(heads.induction_name))}, {_control(found)}"
     )
 
 
@@ -124,31 +145,38 @@ def text_score(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> st
 
 
 def _finding(found: Found) -> str:
-    clean, without = found.ablation(CLEAN), found.ablation(found.circuit.induction_name)
-    gain = f"{clean['gain_nats']:.2f} nats ({clean['gain_nats_low']:.2f} to {clean['gain_nats_high']:.2f})"
-    if not found.circuit.found_induction:
+    heads, clean, without = found.circuit, found.ablation(CLEAN), found.ablation(found.circuit.induction_name)
+    if not heads.found_induction:
         best = _half(found, "induction")
         return (
             f"There are no induction heads: the highest prefix-matching score is {best['score']:.2f} of "
-            f"{best['head']} (null {best['null']:.2f}), and the second copy of a random sequence gains {gain}."
+            f"{best['head']} (null {best['null']:.2f}), and {repetition(clean)}."
         )
-    control_says = ""
-    if found.has(found.other_heads):
-        others = found.ablation(found.other_heads)
-        control_says = f", ablating as many others at random {others['gain_nats']:.2f}"
-    feeds = (
-        f"fed by {names(found.circuit.previous)}"
-        if found.circuit.found_previous
-        else "fed by no previous-token head above the threshold"
-    )
-    n = len(found.circuit.induction)
+    n = len(heads.induction)
     dearer = " (the second copy then costs more than the first)" if without["gain_nats_high"] < 0 else ""
     return (
-        f"{n} induction head{'s' * (n > 1)} ({names(found.circuit.induction)}), {feeds}, make"
-        f"{'s' * (n == 1)} the second copy of a random sequence {gain} cheaper than the first; ablating "
-        f"{'it' if n == 1 else 'them'} leaves {without['gain_nats']:.2f} ({without['gain_nats_low']:.2f} to "
-        f"{without['gain_nats_high']:.2f}){dearer}{control_says}."
+        f"{n} induction head{'s' * (n > 1)} ({names(heads.induction)}), {_feeds(found)}, {does(found.role, n)}: "
+        f"{repetition(clean)}, ablating {'it' if n == 1 else 'them'} {change(without)} and leaves "
+        f"{_gain(without)}{dearer}, {_control(found)}."
     )
+
+
+def _feeds(found: Found) -> str:
+    heads = found.circuit
+    if not heads.found_previous:
+        return "with no previous-token head above the threshold before"
+    hidden = found.ablation(path(heads, "k")) if found.has(path(heads, "k")) else None
+    if is_fed(found.ablation(CLEAN), hidden, found.composition()):
+        return f"fed by {names(heads.previous)}"
+    return f"with {names(heads.previous)} as the nearest {heads.previous_name}"
+
+
+def _control(found: Found) -> str:
+    others, n = found.control, len(found.circuit.others)
+    if others is None:
+        return "and there are no other heads for a control"
+    enough = n >= len(found.circuit.induction)
+    return f"ablating {'as many others at random' if enough else f'the {n} others'} {change(others, 'it')}"
 
 
 def _halves(found: Found) -> str:
@@ -162,21 +190,39 @@ def _halves(found: Found) -> str:
             f"{name} {rows['score'][name]:.2f} ({rows['low'][name]:.2f} to {rows['high'][name]:.2f})"
             for name in names(heads).split(", ")
         )
-        null = rows["null"].iloc[0]
-        said = "" if known else f"; none reaches {rows['needed'].iloc[0]:.2f}, and the nearest stands in below"
-        sentences.append(f"{kind.capitalize()}: {scores}, where even attention gives {null:.2f}{said}.")
+        named = rows.loc[names(heads).split(", ")]
+        needed = named["needed"].iloc[0]
+        said = "" if known else f"; none reaches what it takes (here {needed:.2f}), and the nearest stands in below"
+        sentences.append(f"{kind.capitalize()}: {scores}, where even attention gives {nulls(named)}{said}.")
     return "\n".join(sentences)
 
 
 def _composition(found: Found) -> str:
-    pair, other = found.composition(of_previous=True), found.composition(of_previous=False)
+    pair = found.composition()
     if pair is None:
-        return f"The weights of {names(found.circuit.previous)} are zero, so that they compose with nothing."
-    beside = "" if other is None else f"; the strongest other earlier head is {other['writer']} (z = {other['z']:.1f})"
+        return (
+            f"There is no K-composition of {names(found.circuit.previous)} with {names(found.circuit.induction)}: what "
+            "the first write, or the queries or keys of the second, are zero."
+        )
+    other = found.rival(pair)
+    if other is None:
+        beside = "there is no other earlier head to compare it with"
+    elif pair["score"] > other["score"]:
+        beside = (
+            f"{pair['score'] / other['score']:.2f} times that of the strongest other earlier head, {_scored(other)}"
+        )
+    else:
+        beside = f"no more than that of another earlier head, {_scored(other)}"
+    rotated = " Its matrices are those of distance zero: the rotation by distance is left out." if found.rotary else ""
     return (
-        f"K-composition of {pair['writer']} with {pair['reader']}: {pair['score']:.3f}, where a random rotation gives "
-        f"{pair['null_low']:.3f} to {pair['null_high']:.3f} (z = {pair['z']:.1f}){beside}."
+        f"K-composition of {pair['writer']} with {pair['reader']}: {pair['score']:.3f}, {beside}; a random rotation "
+        f"gives {pair['null_low']:.3f} to {pair['null_high']:.3f} (z = {pair['z']:.1f}), which most pairs of a trained "
+        f"model exceed.{rotated}"
     )
+
+
+def _scored(row: pd.Series) -> str:
+    return f"{row['writer']} ({row['score']:.3f})"
 
 
 def _ablations(found: Found) -> str:

@@ -1,13 +1,17 @@
 import math
 
+import pandas as pd
 import pytest
 import torch
 
 from analyses.errors import NotApplicableError
+from analyses.head_tables import nulls
 from analyses.induction import Options, run
 from analyses.induction_circuit import Circuit, circuit
+from analyses.induction_claims import Role, is_fed, role
 from analyses.rendering import require_valid
 from interp.head_scores import HeadScores
+from models import HookedTransformer
 
 from ..conftest import order_one_model, random_tokens
 from ..interp.induction_model import induction_model
@@ -98,11 +102,87 @@ def test_without_the_first_half_there_is_no_circuit():
     model.blocks[0].attn.W_Q.data.zero_()
     result = run(model, random_tokens())
     assert result.finding.startswith("There are no induction heads: the highest prefix-matching score is")
-    assert "none reaches 0.44, and the nearest stands in below" in result.verdict
+    assert "none reaches what it takes (here 0.44), and the nearest stands in below" in result.verdict
     assert "head nearest to induction" in set(result.tables["What ablation takes from the gain"]["ablated"])
     assert result.numbers["induction_heads"] == 0
     assert result.headline.startswith("there are no induction heads, and a repetition gains")
     require_valid(result)
+
+
+def verdict_on_stdlib(factor):
+    """The verdict on the bundled model with what its induction heads write scaled: where they look stays the same."""
+    model = HookedTransformer.from_pretrained_no_processing("stdlib-2l")
+    model.blocks[1].attn.W_O.data[1:4] *= factor
+    return run(model, model.to_tokens("import os"), Options(sequences=4, draws=2))
+
+
+def test_induction_heads_that_work_are_said_to():
+    result = verdict_on_stdlib(1)
+    assert "(L1H2, L1H1, L1H3), fed by L0H1, make the second copy of a random sequence cheaper: " in result.finding
+    assert result.headline.startswith("induction heads L1H2, L1H1, L1H3 continue what was seen before: a repetition")
+    assert ", ablating as many others at random lowers it by " in result.headline
+    assert " times that of the strongest other earlier head, L0H2 (" in result.verdict
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (0, "look at what followed earlier copies, but the gain does not depend on them: "),
+        (-1, "look at what followed earlier copies, but work against the gain: a repetition costs "),
+    ],
+)
+def test_heads_that_only_look_are_not_said_to_make_the_gain(factor, said):
+    result = verdict_on_stdlib(factor)
+    assert result.numbers["induction_heads"] == 3
+    assert said in result.finding
+    assert said in result.headline
+    assert "with L0H1 as the nearest previous-token head, look" in result.finding
+    for claim in ("fed by", "make the second", "continue", "gains -"):
+        assert claim not in result.headline + result.verdict
+
+
+def row(gain=(2, 1, 3), lost=(2, 1, 3)):
+    named = zip(("gain_nats", "gain_lost_nats"), (gain, lost), strict=True)
+    return pd.Series(
+        {f"{name}{end}": value for name, ends in named for end, value in zip(("", "_low", "_high"), ends, strict=True)}
+    )
+
+
+def test_the_role_of_the_heads_is_what_interval_and_control_carry():
+    assert role(row(), row(), None) is Role.MAKES
+    assert role(row(), row(), row(lost=(0.5, 0, 0.9))) is Role.MAKES
+    assert role(row(), row(), row(lost=(0.9, 0.5, 1.1))) is Role.LIKE_ANY
+    assert role(row(gain=(0.1, -0.1, 0.3)), row(), None) is Role.NO_GAIN
+    assert role(row(), row(lost=(0.1, -0.1, 0.3)), None) is Role.NOT_NEEDED
+    assert role(row(), row(lost=(0, 0, 0)), None) is Role.NOT_NEEDED
+    assert role(row(), row(lost=(-2, -3, -1)), None) is Role.AGAINST
+    assert role(row(), row(lost=(-2, -3, -1)), row(lost=(-1, -2, 0))) is Role.LIKE_ANY
+
+
+def test_fed_takes_a_share_of_the_gain_and_a_composition_above_its_null():
+    high, low = (pd.Series({"score": score, "null_high": 0.2}) for score in (0.3, 0.1))
+    assert is_fed(row(), row(), high)
+    assert not is_fed(row(), row(), low)
+    assert not is_fed(row(), row(lost=(0.1, -0.1, 0.3)), high)
+    assert not is_fed(row(gain=(0, -1, 1)), row(), high)
+    assert not is_fed(row(), None, high)
+    assert not is_fed(row(), row(), None)
+
+
+def test_a_composition_is_said_to_leave_the_rotation_out_and_zeros_to_have_none():
+    model = order_one_model(positional_embedding_type="rotary")
+    assert "those of distance zero" in run(model, random_tokens(), Options(sequences=2)).verdict
+    model = order_one_model()
+    assert "those of distance zero" not in run(model, random_tokens(), Options(sequences=2)).verdict
+    for block in model.blocks:
+        block.attn.W_K.data.zero_()
+    said = run(model, random_tokens(), Options(sequences=2)).verdict
+    assert "or the queries or keys of the second, are zero." in said
+
+
+def test_nulls_that_differ_between_heads_are_all_told():
+    assert nulls(pd.DataFrame({"null": [0.06, 0.0601]})) == "0.06"
+    assert nulls(pd.DataFrame({"null": [0.06, 0.2, 0.06]})) == "0.06, 0.20 and 0.06"
 
 
 @pytest.mark.parametrize(
