@@ -37,7 +37,7 @@ def _finding(model: HookedTransformer, parameters: pd.DataFrame, by: pd.DataFram
     return (
         f"Two matrices, where one would save {saved:,} of {int(total['apart']):,} parameters ({share:.0%}); with the "
         f"embedding's transpose in the place of W_U the loss goes from {own} to {_with_interval(by.loc[SWAPPED])} nats"
-        f"{_even_scaled(by)}, so the two matrices {_same(by)}."
+        f"{_even_scaled(by)}{_same(by)}."
     )
 
 
@@ -46,15 +46,29 @@ def _even_scaled(by: pd.DataFrame) -> str:
 
 
 def _same(by: pd.DataFrame) -> str:
-    best = min(by.loc[SWAPPED, "loss_nats"], by.loc[SCALED, "loss_nats"])
-    uniform, own = by.loc[UNIFORM, "loss_nats"], by.loc[MODEL, "loss_nats"]
-    if best >= uniform:
-        return "have learned different things: exchanged, it is worse than saying that every token is equally likely"
-    return (
-        f"do {(uniform - best) / (uniform - own):.0%} of one another's work"
-        if uniform > own
-        else "cannot be told apart"
-    )
+    """What the exchange says of the two matrices, where the model has learned something and the exchange costs it."""
+    best = by.loc[min((SWAPPED, SCALED), key=lambda way: by.loc[way, "loss_nats"])]
+    uniform, own = by.loc[UNIFORM], by.loc[MODEL, "loss_nats"]
+    # One prompt has no interval, and nothing is concluded from it.
+    if not uniform["over_the_model_low"] > 0:
+        return (
+            f"; the model itself is not measurably better than saying that every token is equally likely "
+            f"({uniform['loss_nats']:.2f}), so this compares nothing that was learned"
+        )
+    low, high = best["over_the_model_low"], best["over_the_model_high"]
+    if low <= 0:
+        change = "the exchange lowers the loss" if high < 0 else "no cost of the exchange can be measured"
+        return (
+            f"; {change}: {best['over_the_model_nats']:+.2f} ({low:+.2f} to {high:+.2f}) against the model, prompt by "
+            "prompt"
+        )
+    if best["loss_nats"] >= uniform["loss_nats"]:
+        return (
+            ", so the two matrices have learned different things: exchanged, it is worse than saying that every token "
+            "is equally likely"
+        )
+    share = (uniform["loss_nats"] - best["loss_nats"]) / (uniform["loss_nats"] - own)
+    return f", so the two matrices do {share:.0%} of one another's work"
 
 
 def _about_cosines(cosines: pd.DataFrame) -> str:

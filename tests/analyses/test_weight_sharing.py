@@ -7,8 +7,9 @@ from analyses.errors import NotApplicableError
 from analyses.rendering import require_valid
 from analyses.weight_sharing import Options, run
 from analyses.weight_sharing_losses import DIRECT, MODEL, NULL, SCALED, SWAPPED, UNIFORM
+from models import HookedTransformer
 
-from ..conftest import order_one_model, random_tokens
+from ..conftest import order_one_model, random_tokens, small_config
 
 
 def by_way(result):
@@ -23,7 +24,7 @@ def by_way(result):
         {"attn_only": True, "final_norm": False},
         {"norm_placement": "post"},
         {"normalization_type": None, "positional_embedding_type": "rotary"},
-        {"attention_dir": "bidirectional", "output_logits_soft_cap": 3.0},
+        {"output_logits_soft_cap": 3.0},
         {"dtype": torch.float32, "tie_word_embeddings": True},
     ],
 )
@@ -54,6 +55,36 @@ def test_the_exchanged_unembedding_is_that_of_a_model_with_that_unembedding():
     for way, factor in [(SWAPPED, 1.0), (SCALED, scale)]:
         model.unembed.W_U.data.copy_(factor * model.W_E.T)
         assert math.isclose(found[way], model(tokens, return_type="loss").item(), rel_tol=1e-12)
+
+
+def test_of_an_untrained_model_it_is_not_said_that_its_matrices_have_learned_anything():
+    for seed in range(4):
+        for batch in (1, 20):
+            finding = run(HookedTransformer(small_config(seed=seed)), random_tokens(batch, seed=seed + 1)).finding
+            assert "have learned different things" not in finding
+            assert "one another's work" not in finding
+            assert "not measurably better than saying that every token is equally likely (2.83)" in finding
+
+
+@pytest.mark.parametrize(
+    ("size", "smear", "said"),
+    [
+        (-1.0, 0.0, "have learned different things: exchanged, it is worse"),
+        (1.0, 0.5, "% of one another's work"),
+        (1.0, 0.0, "no cost of the exchange can be measured: +0.00 (+0.00 to +0.00) against the model"),
+        (2.0, 0.0, "the exchange lowers the loss: -"),
+    ],
+)
+def test_what_is_said_of_an_exchange_is_what_it_costs(size, smear, said):
+    model, tokens = HookedTransformer(small_config(attn_only=True, normalization_type=None)), torch.arange(7)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    # The stream holds the next token's direction, whatever is read; W_E^T finds it too, larger or smeared.
+    direction = torch.eye(17, 12, dtype=torch.float64)
+    model.W_U.data.copy_(3 * direction.T)
+    model.W_E.data.copy_(3 * size * (direction + smear * direction.roll(1, dims=0)))
+    model.W_pos.data[:7] = direction[1:8] - model.W_E.data[:7]
+    assert said in run(model, tokens.repeat(3, 1)).finding
 
 
 def test_sharing_saves_exactly_one_matrix_either_way():
@@ -88,6 +119,8 @@ def test_a_copy_in_the_place_of_a_shared_matrix_is_noticed(monkeypatch):
 def test_what_cannot_be_asked_is_said():
     with pytest.raises(NotApplicableError, match="reads 17 tokens and predicts 5"):
         run(order_one_model(d_vocab_out=5), random_tokens())
+    with pytest.raises(NotApplicableError, match="looks ahead"):
+        run(order_one_model(attention_dir="bidirectional"), random_tokens())
     with pytest.raises(ValueError, match="needs a next token"):
         run(order_one_model(), random_tokens(length=1))
     with pytest.raises(ValueError, match="draws=0"):
