@@ -17,7 +17,8 @@ from .ablation_figures import component_figure, layer_figure, map_figure, shaple
 from .ablation_identities import identities
 from .ablation_tables import component_table, layer_table, measured, shapley_table
 from .ablation_verdict import headline, numbers, verdict
-from .errors import NotApplicableError, OptionError
+from .errors import OptionError
+from .next_token import require_next_token
 from .result import Result
 from .scored_positions import said, scored_positions
 
@@ -56,14 +57,11 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     """The effect on the loss of taking out each head, each MLP, all heads of each block, and the named set.
 
     Raises:
-        NotApplicableError: outputs that are not the next token.
+        NotApplicableError: the model does not predict the next token.
         OptionError: a set that names no component, or one twice.
         ValueError: tokens of one position, which have no loss.
     """
-    if model.cfg.d_vocab_out != model.cfg.d_vocab:
-        raise NotApplicableError(
-            f"its {model.cfg.d_vocab_out} outputs are not the {model.cfg.d_vocab} tokens it reads, so it has no loss"
-        )
+    require_next_token(model)
     chosen = _chosen(model, options.heads)
     run_on, reference = _prompts(tokens, options)
     kind = options.replacement if len(reference) > 1 else "zero"

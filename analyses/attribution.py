@@ -18,6 +18,7 @@ from .attribution_figures import head_figure, layer_figure, neuron_figure, posit
 from .attribution_tables import component_table, layer_table, neuron_table, position_table, shares_of
 from .attribution_verdict import numbers, verdict
 from .errors import NotApplicableError, OptionError
+from .next_token import require_next_token
 from .result import Identity, Result
 
 
@@ -43,7 +44,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     """The share of each component, head and neuron in the true next token's logit above the mean logit.
 
     Raises:
-        NotApplicableError: a stream that is no sum, or outputs that are not the next token.
+        NotApplicableError: a stream that is no sum, or a model that does not predict the next token.
         OptionError: a prompt that is not there.
         ValueError: fewer than two positions.
     """
@@ -90,11 +91,7 @@ def _require_applicable(model: HookedTransformer, tokens: Tensor, options: Optio
         require_sum(model)
     except NotASumError as error:
         raise NotApplicableError(str(error)) from error
-    if model.cfg.d_vocab_out != model.cfg.d_vocab:
-        raise NotApplicableError(
-            f"its {model.cfg.d_vocab_out} outputs are not the {model.cfg.d_vocab} tokens it reads, so the next token "
-            "has no logit"
-        )
+    require_next_token(model)
     if tokens.shape[1] < 2:
         raise ValueError(f"there is no next token in tokens of shape {list(tokens.shape)}")
     if options.drawn_prompt >= tokens.shape[0]:

@@ -18,6 +18,7 @@ from .errors import NothingToChooseError
 from .initial_runs import SCHEMES, AttentionAtRandom, FreshModel, attention_at_random, loss_at_random
 from .initialisation_figures import by_head_figure, by_row_figure, loss_figure
 from .initialisation_verdict import TOLERANCE, called, verdict
+from .next_token import require_same_vocabulary
 from .result import Result
 
 EMBEDDING_STDS = (0.02, 0.1, 0.3, 1.0)
@@ -57,9 +58,11 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     The model's own weights are looked at only for the contrast with training.
 
     Raises:
+        NotApplicableError: outputs that are not the tokens it reads, so that there is no loss.
         ValueError: tokens of one position, where there is nothing to choose between and no loss.
         NothingToChooseError: windows of one key in every layer, in which a query sees nothing but itself.
     """
+    require_same_vocabulary(model)
     if tokens.shape[1] < 2:
         raise ValueError(f"a query of one key is always uniform; tokens of shape {list(tokens.shape)} have no other")
     tokens = tokens[: options.prompts]

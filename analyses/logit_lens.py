@@ -14,6 +14,7 @@ from interp.statistics import over_prompts
 
 from .errors import OptionError
 from .labels import stream_label, token_labels
+from .next_token import require_next_token
 from .result import Result
 
 
@@ -35,9 +36,11 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
     """Logit, rank and log-probability of the next token, and KL(model || lens), by site and position.
 
     Raises:
+        NotApplicableError: the model does not predict the next token.
         OptionError: a prompt that is not there.
         ValueError: fewer than two positions, or streams that are not finite.
     """
+    require_next_token(model)
     if options.drawn_prompt >= tokens.shape[0]:
         raise OptionError(
             f"prompt {options.drawn_prompt} is not there: the batch has {tokens.shape[0]}, counted from 0"

@@ -12,6 +12,7 @@ from interp.weight_sharing import DirectPath, direct_path, own_on_top, shared_di
 from models import HookedTransformer
 
 from .errors import NotApplicableError
+from .next_token import require_next_token
 from .result import Identity, Result
 from .scored_positions import said
 from .weight_sharing_figures import cosine_figure, eigenvalue_figure, loss_figure
@@ -61,12 +62,14 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     """Parameters with and without sharing, the direct path's matrix, and losses with parts of it exchanged.
 
     Raises:
-        NotApplicableError: the model reads and predicts different vocabularies, or a single token.
+        NotApplicableError: different vocabularies are read and predicted, the next token has been seen, or there is one
+            token only.
         ValueError: tokens of one position, which have no loss.
     """
     cfg = model.cfg
     if cfg.d_vocab != cfg.d_vocab_out:
         raise NotApplicableError(f"it reads {cfg.d_vocab} tokens and predicts {cfg.d_vocab_out}: none can be shared")
+    require_next_token(model)
     if cfg.d_vocab < 2:
         raise NotApplicableError("its vocabulary is a single token")
     if tokens.shape[1] < 2:

@@ -165,7 +165,7 @@ def test_an_identity_that_breaks_is_seen():
         {"norm_placement": "post"},
         {"parallel_attn_mlp": True, "tie_word_embeddings": True},
         {"use_normalization_before_and_after": True},
-        {"attention_dir": "bidirectional", "normalization_type": "ScaleNorm"},
+        {"normalization_type": "ScaleNorm"},
         {"n_layers": 1, "n_heads": 1, "attn_only": True},
         {"output_logits_soft_cap": 5.0, "gated_mlp": True, "dtype": torch.float32},
     ],
@@ -181,6 +181,8 @@ def test_what_cannot_be_asked_is_refused():
     model, tokens = order_one_model(), random_tokens()
     with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens it reads"):
         run(order_one_model(d_vocab_out=5), tokens)
+    with pytest.raises(NotApplicableError, match="looks ahead"):
+        run(order_one_model(attention_dir="bidirectional"), tokens)
     with pytest.raises(OptionError, match="'L2H0' is no component; the heads are L0H0 to L1H3"):
         run(model, tokens, Options(heads="L0H1,L2H0"))
     with pytest.raises(OptionError, match="names a component twice"):

@@ -12,7 +12,7 @@ VARIANTS = [
     {"normalization_type": None},
     {"normalization_type": "RMS", "use_normalization_before_and_after": True, "gated_mlp": True},
     {"n_key_value_heads": 2, "positional_embedding_type": "rotary", "parallel_attn_mlp": True},
-    {"attention_dir": "bidirectional", "tie_word_embeddings": True},
+    {"tie_word_embeddings": True},
     {"output_logits_soft_cap": 5.0},
     {"dtype": torch.bfloat16},
 ]
@@ -109,6 +109,8 @@ def test_models_and_prompts_that_cannot_be_asked_are_refused():
         run(order_one_model(norm_placement="post"), random_tokens())
     with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens"):
         run(order_one_model(d_vocab_out=5), random_tokens())
+    with pytest.raises(NotApplicableError, match="looks ahead"):
+        run(order_one_model(attention_dir="bidirectional"), random_tokens())
     with pytest.raises(OptionError, match="prompt 3 is not there: the batch has 3"):
         run(order_one_model(), random_tokens(), Options(drawn_prompt=3))
     with pytest.raises(ValueError, match=r"no next token in tokens of shape \[3, 1\]"):

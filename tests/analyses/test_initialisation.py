@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from analyses import initial_runs
-from analyses.errors import NothingToChooseError
+from analyses.errors import NotApplicableError, NothingToChooseError
 from analyses.initial_runs import attention_at_random
 from analyses.initialisation import Options, run
 from interp.errors import NonFiniteError
@@ -174,3 +174,8 @@ def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="the pattern of layer 1 is not finite"):
         run(model, random_tokens(), Options(seeds=2))
     assert "deepnorm" not in initial_runs.SCHEMES
+
+
+def test_a_model_without_a_next_token_loss_is_not_asked():
+    with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens"):
+        run(order_one_model(d_vocab_out=5), random_tokens(), Options(seeds=2))

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from analyses.errors import NotApplicableError
 from analyses.logit_lens import Options, run
 
 from ..conftest import order_one_model, random_tokens
@@ -75,3 +76,12 @@ def test_float32_and_a_single_prompt_work():
 def test_a_model_in_bfloat16_is_read_too():
     tables = run(order_one_model(dtype=torch.bfloat16), random_tokens()).tables
     assert tables["Token by token"].notna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"d_vocab_out": 5}, "its 5 outputs are not the 17 tokens"), ({"attention_dir": "bidirectional"}, "looks ahead")],
+)
+def test_a_model_that_does_not_predict_the_next_token_is_not_asked(changes, reason):
+    with pytest.raises(NotApplicableError, match=reason):
+        run(order_one_model(**changes), random_tokens())

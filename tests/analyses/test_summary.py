@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 from itertools import product
-from math import nan
+from math import log, nan
 
 import pandas as pd
 import pytest
@@ -136,3 +136,16 @@ def test_the_prediction_is_the_models_own_loss(model_folder):
     assert found.low < found.loss < found.high
     assert (found.n_prompts, found.d_vocab, found.held_out) == (5, 17, None)
     assert torch.tensor(prediction(model, resolved(str(model_folder)), tokens[:1]).low).isnan()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"d_vocab_out": 5}, "predicts another vocabulary"), ({"attention_dir": "bidirectional"}, "looks ahead")],
+)
+def test_a_model_that_does_not_predict_the_next_token_has_a_sentence_and_no_loss(model_folder, changes, reason):
+    found = prediction(order_one_model(**changes), resolved(str(model_folder)), random_tokens())
+    assert torch.tensor([found.loss, found.low, found.high]).isnan().all()
+    said = texts([], [replace(subject(), prediction=found)])[0]
+    assert reason in said
+    assert "a loss on the next token would say nothing" in said
+    assert found.chance == log(changes.get("d_vocab_out", 17))
