@@ -5,15 +5,21 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from interp.residual_ablation import REPLACEMENTS, Replacement
 from models import HookedTransformer
+from models.loss import next_token_loss
 
+from .next_token import require_next_token
 from .residual_effects import DRAWS, EDGE, REMOVED, SCALED, SKIP, effects
 from .residual_figures import edge_figure, place_figure
 from .result import Result
+from .scored_positions import said, scored_positions
+
+FAR, FAR_NATS = 2.0, 1.0
+"""A stream longer or shorter by this factor, at such a KL, is called far from what later blocks were trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,16 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     """The effect on loss and logits of every ablation, beside a random direction of the same length.
 
     Raises:
+        NotApplicableError: the model does not predict the next token.
         ValueError: tokens of one position, which have no loss.
     """
+    require_next_token(model)
     if tokens.shape[1] < 2:
         raise ValueError(f"the loss needs a next token; tokens of shape {list(tokens.shape)} have none")
     tokens = tokens[: options.prompts, : options.positions]
     kinds: tuple[Replacement, ...] = REPLACEMENTS if len(tokens) > 1 else ("zero",)
-    table = effects(model, tokens, kinds, options.alpha, torch.Generator().manual_seed(options.seed))
+    scored = _scored(model, tokens)
+    table = effects(model, tokens, kinds, options.alpha, torch.Generator().manual_seed(options.seed), scored)
     by_sense = {sense: rows.reset_index(drop=True) for sense, rows in table.groupby("sense", sort=False)}
     titles = {
         REMOVED: "Branch removed",
@@ -55,7 +64,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         title="Ablation of the residual contributions",
         question="What is lost if the skip, a branch, or a single writer's part of what one reader sees is taken away "
         "from the residual stream?",
-        verdict=_verdict(model, by_sense, len(tokens), options.alpha),
+        verdict=_verdict(model, by_sense, len(tokens), options.alpha, said(scored)),
         numbers=_numbers(by_sense),
         tables={titles[sense]: rows for sense, rows in by_sense.items()},
         figures={
@@ -71,6 +80,12 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         source="Four senses: add up, scale, skip, edge. Resampling: Chan et al. (2022); self-repair: Wang et al. "
         "(2022); zero against mean: Li and Janson (2024).",
     )
+
+
+def _scored(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, " predicted"]:
+    with torch.no_grad():
+        losses = next_token_loss(model(tokens).double(), tokens, per_token=True)
+    return scored_positions(losses, model.cfg.d_vocab)
 
 
 def _numbers(by_sense: dict[str, pd.DataFrame]) -> dict[str, float | int | str]:
@@ -96,7 +111,9 @@ def _place(row: pd.Series) -> str:
     return str(row["writer"]) if row["sense"] != EDGE else f"{row['writer']} to {row['reader']}"
 
 
-def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prompts: int, alpha: float) -> str:
+def _verdict(
+    model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prompts: int, alpha: float, scored: str
+) -> str:
     kind = "mean" if n_prompts > 1 else "zero"
     openings = {
         REMOVED: "Of the branches removed",
@@ -114,11 +131,9 @@ def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prom
             f"{best['placebo_kl_nats']:.2f} ({best['placebo_kl_nats_least']:.2f} to {best['placebo_kl_nats_most']:.2f} "
             f"in {DRAWS} draws)."
         )
-    zero = _strongest(by_sense[SKIP], "zero")
-    sentences.append(
-        f"Without any skip {zero['writer']} the stream is {zero['norm_ratio']:.2f} times as long and the KL "
-        f"{zero['kl_nats']:.2f} nats: far from anything the later blocks were trained on."
-    )
+    if scored:
+        sentences.append(scored)
+    sentences.append(without_skip(_strongest(by_sense[SKIP], "zero"), model.cfg.n_layers))
     if n_prompts > 1:
         cells = pd.concat(list(by_sense.values()))
         beyond = cells[cells["excess_kl_nats_low"] > 0]
@@ -134,6 +149,17 @@ def _verdict(model: HookedTransformer, by_sense: dict[str, pd.DataFrame], n_prom
     if EDGE not in by_sense:
         sentences.append("Post-norm blocks have no edges: behind a norm the stream is no sum of what was written.")
     return "\n".join(sentences)
+
+
+def without_skip(zero: pd.Series, n_layers: int) -> str:
+    """What the loss of a skip does, called far only if it is and a later block has to read it."""
+    said = (
+        f"Without any skip {zero['writer']} the stream is {zero['norm_ratio']:.2f} times as long and the KL "
+        f"{zero['kl_nats']:.2f} nats"
+    )
+    later = int(zero["writer"].split()[1]) < n_layers - 1
+    far = not 1 / FAR < zero["norm_ratio"] < FAR and zero["kl_nats"] > FAR_NATS
+    return f"{said}: far from anything the later blocks were trained on." if later and far else f"{said}."
 
 
 def _interval(row: pd.Series, column: str) -> str:

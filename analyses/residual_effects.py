@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.errors import NonFiniteError
@@ -58,15 +58,19 @@ def effects(
     kinds: tuple[Replacement, ...],
     alpha: float,
     generator: torch.Generator,
+    scored: Bool[Tensor, " predicted"],
 ) -> pd.DataFrame:
     """One row a cell: increase of the loss, KL(clean || ablated), ratio of lengths, and the same of the placebos.
 
     Means over prompts in nats, with 95 % intervals over prompts. A placebo's effect is the mean over its draws, and
     `placebo_kl_nats_least` and `_most` are the draws' own; `excess_kl` is the KL less the placebo's, paired.
+
+    Args:
+        scored: the predictions whose loss and KL are averaged; if all, the KL is also that of the last position.
     """
     logits, cache = model.run_with_cache(tokens, names_filter=streams(model))
     clean = {name: cache[name] for name in streams(model)}
-    baseline = _Baseline(logits, tokens)
+    baseline = _Baseline(logits, tokens, scored)
     cells, measured, draws = [], [], []
     for cell, ablation in _ablations(model, clean, kinds, alpha):
         changed, ratio = ablated(model, ablation, clean)
@@ -134,21 +138,29 @@ def _name(end: Branch | str) -> str:
 class _Baseline:
     """The clean run, and how far another run's logits are from it: worked out once for hundreds of comparisons."""
 
-    def __init__(self, logits: Float[Tensor, "batch pos d_vocab_out"], tokens: Int[Tensor, "batch pos"]) -> None:
+    def __init__(
+        self,
+        logits: Float[Tensor, "batch pos d_vocab_out"],
+        tokens: Int[Tensor, "batch pos"],
+        scored: Bool[Tensor, " predicted"],
+    ) -> None:
         self.targets = tokens[:, 1:, None].to(logits.device)
+        self.scored = scored.to(logits.device)
+        last = self.scored.all()[None]
+        self.compared = torch.cat([self.scored, last])
         log_probs = logits.log_softmax(dim=-1)
         self.probs = log_probs.exp()
         self.negative_entropy = (self.probs * log_probs).sum(dim=-1)
         self.loss = self._loss(log_probs)
 
     def effect(self, logits: Float[Tensor, "batch pos d_vocab_out"]) -> tuple[Tensor, Tensor]:
-        """Increase of the loss and KL(clean || other), means over positions, one number a prompt."""
+        """Increase of the loss and KL(clean || other), means over the scored positions, one number a prompt."""
         log_probs = logits.log_softmax(dim=-1)
         cross = torch.einsum("bpv,bpv->bp", self.probs, log_probs)
-        return self._loss(log_probs) - self.loss, (self.negative_entropy - cross).mean(dim=1)
+        return self._loss(log_probs) - self.loss, (self.negative_entropy - cross)[:, self.compared].mean(dim=1)
 
     def _loss(self, log_probs: Float[Tensor, "batch pos d_vocab_out"]) -> Float[Tensor, " batch"]:
-        return -log_probs[:, :-1].gather(-1, self.targets).squeeze(-1).mean(dim=1)
+        return -log_probs[:, :-1].gather(-1, self.targets).squeeze(-1)[:, self.scored].mean(dim=1)
 
 
 _MEASURED = (

@@ -1,4 +1,4 @@
-"""Which predictions of a model mean anything: all of them, unless it was trained on only some."""
+"""Which predictions of a model are scored: all of them, unless it is worse than chance over all and good at some."""
 
 import math
 
@@ -26,6 +26,6 @@ def said(scored: Bool[Tensor, " predicted"]) -> str:
         return ""
     at = ", ".join(str(position) for position in scored.nonzero().flatten().tolist())
     return (
-        f"Losses are those of the prediction at position {at} alone: elsewhere the model is worse than chance, and was "
-        "not trained to predict."
+        f"Losses are those of the prediction at position {at} alone: the model is worse than chance over all "
+        "positions, and those where it is not clearly better are left out."
     )

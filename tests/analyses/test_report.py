@@ -13,12 +13,13 @@ import pytest
 from analyses import exit_codes
 from analyses.errors import FigureError
 from analyses.model_source import resolved
-from analyses.prompts import pair
+from analyses.prompts import Prompts, pair
 from analyses.report import Panel, Part, Report, build, html
 from analyses.report.embedded import ROWS
 from analyses.report.figures import figure_json, has_gaps
 from analyses.result import Identity, Result
 from tests.analyses.conftest import HOSTILE
+from tests.conftest import order_one_model, random_tokens
 
 
 class Page(HTMLParser):
@@ -248,3 +249,14 @@ def test_a_pair_is_compared_from_the_first_token_that_differs(model_folder, one_
     assert [part.label for part in lens.parts] == ["Clean", "Corrupted"]
     tokens = [part.result.tables["Token by token"].token.tolist()[:4] for part in lens.parts]
     assert [row[3] for row in tokens] == ["three", "five"]
+
+
+def test_a_model_that_predicts_another_vocabulary_has_a_report(model_folder):
+    model = order_one_model(d_vocab_out=5)
+    report = build(model, resolved(str(model_folder)), Prompts(random_tokens(length=8), "random tokens"))
+    failures = {panel.name: part.failure for panel in report.panels for part in panel.parts if part.failure}
+    assert failures == {}
+    reasons = {panel.name: panel.parts[0].not_applicable for panel in report.panels if panel.not_asked}
+    assert {"initialisation", "logit-lens", "attribution", "ablation"} <= set(reasons)
+    assert {"heads", "circuits", "depth"}.isdisjoint(reasons)
+    assert "it predicts another vocabulary than it reads" in "".join(Page(html(report)).text)

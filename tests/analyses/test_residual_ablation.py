@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses.residual_ablation import Options, run
+from analyses.errors import NotApplicableError
+from analyses.residual_ablation import Options, run, without_skip
 from interp.residual_ablation import ablated, branch_scaled, branches, placebo
 
 from ..conftest import order_one_model, random_tokens
@@ -133,6 +134,10 @@ def test_one_prompt_is_ablated_by_zero_alone_and_the_verdict_says_so():
 def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="the loss needs a next token"):
         run(order_one_model(), random_tokens(length=1))
+    with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens"):
+        run(order_one_model(d_vocab_out=5), random_tokens())
+    with pytest.raises(NotApplicableError, match="looks ahead"):
+        run(order_one_model(attention_dir="bidirectional"), random_tokens())
     with pytest.raises(ValueError, match="positions=1 at least 2"):
         Options(positions=1)
     assert Options(positions=2).positions == 2
@@ -140,3 +145,36 @@ def test_what_cannot_be_asked_is_refused():
         with pytest.raises(ValueError, match="must be a finite number"):
             Options(alpha=alpha)
     assert Options(alpha=-1.5).alpha == -1.5
+
+
+def test_a_model_that_answers_at_one_position_is_measured_there(monkeypatch):
+    model, tokens = order_one_model(), random_tokens()
+    only = torch.arange(tokens.shape[1] - 1) == 2
+    monkeypatch.setattr("analyses.residual_ablation.scored_positions", lambda losses, d_vocab: only)
+    result = run(model, tokens)
+    other = order_one_model()
+    other.blocks[1].mlp.W_out.data.zero_()
+    other.blocks[1].mlp.b_out.data.zero_()
+    p, q = model(tokens).log_softmax(-1)[:, 2], other(tokens).log_softmax(-1)[:, 2]
+    row = result.tables[REMOVED].set_index(["writer", "replacement"]).loc[("1 mlp", "zero")]
+    assert row.loss_increase_nats == pytest.approx((p - q).gather(-1, tokens[:, 3, None]).mean().item())
+    assert row.kl_nats == pytest.approx((p.exp() * (p - q)).sum(-1).mean().item())
+    assert "position 2 alone" in result.verdict
+    monkeypatch.undo()
+    assert "position 2 alone" not in run(model, tokens).verdict
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kl", "writer", "far"),
+    [
+        (0.3, 4.0, "past 0 mlp", True),
+        (3.0, 4.0, "past 0 both", True),
+        (0.9, 4.0, "past 0 mlp", False),
+        (0.3, 0.2, "past 0 mlp", False),
+        (0.3, 4.0, "past 1 mlp", False),
+    ],
+)
+def test_only_a_stream_that_is_far_and_read_by_a_later_block_is_called_far(ratio, kl, writer, far):
+    said = without_skip(pd.Series({"writer": writer, "norm_ratio": ratio, "kl_nats": kl}), n_layers=2)
+    assert ("far from anything the later blocks were trained on" in said) == far
+    assert said.endswith(".")
