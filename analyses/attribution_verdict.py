@@ -21,21 +21,7 @@ def verdict(
     """The finding on the first line, then one detail a line."""
     total, beyond = (_total(values) for values in (shares.own, shares.own - shares.elsewhere))
     column = _column(shares)
-    best = layers.loc[layers[column].idxmax()]
-    heads = components[components["kind"] == "head"]
-    head = heads.loc[heads[column].idxmax()]
-    if column == "beyond_logits":
-        first = (
-            f"The true next token stands {beyond[0]:.2f}{beyond[1]} logits above the tokens that come next elsewhere; "
-            f"{best['place']} writes most of it, {best[column]:+.2f}{_interval(best, 'beyond')}, and of the heads "
-            f"{head['component']}, {head[column]:+.2f}{_interval(head, 'beyond')}."
-        )
-    else:
-        first = (
-            f"The true next token stands {total[0]:.2f} logits above the mean; {best['place']} writes most of it, "
-            f"{best[column]:+.2f}, and of the heads {head['component']}, {head[column]:+.2f}."
-        )
-    lines = [first]
+    lines = [_finding(shares, layers, components)]
     if column == "beyond_logits":
         rest = total[0] - beyond[0]
         owed = (
@@ -67,6 +53,35 @@ def verdict(
         lines.append("Only the last token of each prompt is asked for; elsewhere are the other prompts' last tokens.")
     lines.append(_scope(shares))
     return "\n".join(lines)
+
+
+def _finding(shares: Shares, layers: pd.DataFrame, components: pd.DataFrame) -> str:
+    """How far the true next token stands out and who writes that, where it stands out at all."""
+    column = _column(shares)
+    if column == "beyond_logits":
+        values, above = shares.own - shares.elsewhere, "the tokens that come next elsewhere"
+    else:
+        values, above = shares.own, "the mean"
+    mean, interval = _total(values)
+    if not _stands_out(values):
+        return (
+            f"No component can be said to write the true next token: it stands {mean:.2f}{interval} logits above "
+            f"{above}, which is not measurably above zero."
+        )
+    heads = components[components["kind"] == "head"]
+    best, head = layers.loc[layers[column].idxmax()], heads.loc[heads[column].idxmax()]
+    name = column.removesuffix("_logits")
+    return (
+        f"The true next token stands {mean:.2f}{interval} logits above {above}; {best['place']} writes most of it, "
+        f"{best[column]:+.2f}{_interval(best, name)}, and of the heads {head['component']}, "
+        f"{head[column]:+.2f}{_interval(head, name)}."
+    )
+
+
+def _stands_out(values: torch.Tensor) -> bool:
+    """Whether the sum is above zero, by its interval where there are prompts enough for one."""
+    estimate = over_prompts(values.sum(dim=1))
+    return float(estimate.low if len(values) > 1 else estimate.mean) > 0
 
 
 def numbers(

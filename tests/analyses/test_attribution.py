@@ -3,8 +3,9 @@ import torch
 
 from analyses.attribution import Options, run
 from analyses.errors import NotApplicableError, OptionError
+from models import HookedTransformer
 
-from ..conftest import order_one_model, random_tokens
+from ..conftest import order_one_model, random_tokens, small_config
 
 VARIANTS = [
     {},
@@ -96,6 +97,28 @@ def test_one_prompt_of_one_prediction_has_neither_interval_nor_null():
     result = run(order_one_model(), random_tokens(1, 2))
     assert "no interval can be given" in result.verdict
     assert "right_token_above_other_next_tokens_logits" not in result.numbers
+
+
+def test_of_an_untrained_model_no_component_is_said_to_write_the_next_token():
+    for seed in range(4):
+        finding = run(HookedTransformer(small_config(seed=seed)), random_tokens(20, seed=seed + 1)).finding
+        assert finding.startswith("No component can be said to write the true next token: it stands ")
+        assert "logits above the tokens that come next elsewhere, which is not measurably above zero." in finding
+        assert "most of it" not in finding
+
+
+def test_a_token_that_the_model_writes_is_said_to_be_written_and_its_opposite_is_not():
+    model, tokens = HookedTransformer(small_config(attn_only=True)), torch.arange(7).repeat(3, 1)
+    for name, parameter in model.named_parameters():
+        parameter.data.fill_(float(name.endswith(".w")))
+    # Token t is followed by t + 1, and the embedding alone says so.
+    model.W_E.data.copy_(torch.eye(17, 12))
+    model.W_U.data.copy_(torch.eye(17).roll(1, dims=1)[:12])
+    for prompts in (1, 3):
+        assert "; embed writes most of it, +" in run(model, tokens[:prompts]).finding
+    model.W_U.data.neg_()
+    for prompts in (1, 3):
+        assert run(model, tokens[:prompts]).finding.startswith("No component can be said to write")
 
 
 def test_an_attribution_that_does_not_sum_is_told(monkeypatch):
