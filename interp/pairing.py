@@ -67,9 +67,15 @@ def require_gap(
     # The metric was computed in float64 from logits that were rounded to the model's dtype.
     rounding = 10 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
     if difference <= rounding:
+        dtype = str(logits.dtype).removeprefix("torch.")
+        why = (
+            f"a difference of {difference:.3g} is no more than {dtype}'s rounding explains ({rounding:.3g})"
+            if difference
+            else "there is no difference that a patch could bring back"
+        )
         raise DegenerateBaselineError(
             f"the {name} is {float(clean.mean()):.6g} on the clean and {float(corrupted.mean()):.6g} on the "
-            "corrupted prompts: there is no difference that a patch could bring back"
+            f"corrupted prompts: {why}"
         )
 
 
