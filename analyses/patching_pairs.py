@@ -126,13 +126,14 @@ def repeated_pairs(model: Any, n_pairs: int, seed: int) -> Pairs:
 def nearest_pairs(tokens: Int[Tensor, "prompt pos"], labels: list[list[str]], n_pairs: int) -> Pairs:
     """Prompts without their last token, each beside another one that ends in another token.
 
-    All pairs differ at the same positions, so that a place means the same in each: at as few as possible, where enough
-    prompts have such a partner.
+    No prompt is in two pairs, so that the pairs are independent. All differ at the same positions, so that a place
+    means the same in each: at as few as possible, where that leaves enough pairs.
 
     Raises:
         NotApplicableError: no two prompts end in different tokens.
     """
-    read, last = tokens[:MOST_COMPARED, :-1], tokens[:MOST_COMPARED, -1]
+    first = _first_of_each(tokens[:MOST_COMPARED, :-1])
+    read, last = tokens[first, :-1], tokens[first, -1]
     differs = read[:, None] != read[None]
     usable = differs.any(dim=2) & (last[:, None] != last[None])
     places = differs[usable].unique(dim=0)
@@ -141,14 +142,13 @@ def nearest_pairs(tokens: Int[Tensor, "prompt pos"], labels: list[list[str]], n_
             "its context is too short for repeated tokens, and of the given prompts no two that differ end in "
             "different tokens: give --clean and --corrupted, or more prompts"
         )
-    partnered = [(usable & (differs == at).all(dim=2)) for at in places]
-    counts = [int(found.any(dim=1).sum()) for found in partnered]
-    best = min(range(len(places)), key=lambda n: (counts[n] < ENOUGH, int(places[n].sum()), -counts[n]))
-    rows = partnered[best].any(dim=1).nonzero().flatten()[:n_pairs]
-    partners = partnered[best][rows].int().argmax(dim=1)
+    matched = [_disjoint(usable & (differs == at).all(dim=2)) for at in places]
+    counts = [len(found) for found in matched]
+    best = min(range(len(places)), key=lambda n: (-min(counts[n], ENOUGH), int(places[n].sum()), -counts[n]))
+    rows, partners = torch.tensor(matched[best][:n_pairs], device=tokens.device).unbind(dim=1)
     named = []
     for position in range(read.shape[1]):
-        texts = {labels[int(row)][position] for row in rows}
+        texts = {labels[first[int(row)]][position] for row in rows}
         various = "differs" if places[best][position] else "the same in a pair"
         named.append(texts.pop() if len(texts) == 1 and not places[best][position] else various)
     return Pairs(
@@ -159,6 +159,25 @@ def nearest_pairs(tokens: Int[Tensor, "prompt pos"], labels: list[list[str]], n_
         _numbered(named),
         f"{len(rows)} pairs among the given prompts that end in different tokens and differ at the same positions",
     )
+
+
+def _first_of_each(rows: Tensor) -> list[int]:
+    """Where each different row comes for the first time: the same prompt again would be no other one."""
+    seen: dict[tuple[int, ...], int] = {}
+    for at, row in enumerate(rows.tolist()):
+        seen.setdefault(tuple(row), at)
+    return list(seen.values())
+
+
+def _disjoint(usable: Tensor) -> list[tuple[int, int]]:
+    """Pairs of rows that may stand together, no row in two of them."""
+    taken: set[int] = set()
+    found = []
+    for one, other in usable.triu().nonzero().tolist():
+        if one not in taken and other not in taken:
+            taken |= {one, other}
+            found.append((one, other))
+    return found
 
 
 def _numbered(labels: list[str]) -> tuple[str, ...]:

@@ -11,14 +11,13 @@ def verdict(maps: Maps, positions: pd.DataFrame, heads: pd.DataFrame, origin: st
     """The finding on the first line, then one detail a line."""
     effects = maps.heads
     n_pairs, denoising = len(effects.values), effects.direction == "denoising"
-    best = _strongest(heads)
-    moved = "brings back" if denoising else "takes away"
+    best = _named(heads, n_pairs)
     where = "put into the corrupted run" if denoising else "put into the clean run"
     lines = [
-        f"Of the heads, {best['head']} alone {moved} {_share(best)} of the difference that the model makes between the "
-        f"prompts: {effects.metric} {float(effects.clean.mean()):.3g} clean, {float(effects.corrupted.mean()):.3g} "
-        f"corrupted, over {n_pairs} pair{'s' * (n_pairs > 1)}{_chance(best, n_pairs)}.",
-        _others(heads, best),
+        f"{_first(maps, best)}: {effects.metric} {float(effects.clean.mean()):.3g} clean, "
+        f"{float(effects.corrupted.mean()):.3g} corrupted, over {n_pairs} pair{'s' * (n_pairs > 1)}"
+        f"{_chance(best, n_pairs)}.",
+        _others(heads, best, n_pairs),
         f"In the stream the difference stands {_path(positions)}.",
         *_writers(positions),
         f"Cells are {'clean' if denoising else 'corrupted'} values {where} ({effects.direction}). Prompts: {origin}.",
@@ -29,7 +28,7 @@ def verdict(maps: Maps, positions: pd.DataFrame, heads: pd.DataFrame, origin: st
 
 def numbers(maps: Maps, heads: pd.DataFrame, positions: pd.DataFrame) -> dict[str, float | int | str]:
     """The headline numbers."""
-    best = _strongest(heads)
+    best = _named(heads, len(maps.heads.values))
     alive = pd.concat([heads, positions])
     alive = alive[~alive["dead"]]
     found: dict[str, float | int | str] = {
@@ -47,9 +46,40 @@ def numbers(maps: Maps, heads: pd.DataFrame, positions: pd.DataFrame) -> dict[st
 
 def headline(maps: Maps, heads: pd.DataFrame) -> str:
     """The finding as one clause."""
-    best = _strongest(heads)
-    moved = "brings back" if maps.heads.direction == "denoising" else "takes away"
-    return f"{best['head']} alone {moved} {_share(best)} of what tells the clean from the corrupted prompts"
+    n_pairs = len(maps.heads.values)
+    best, moved = _named(heads, n_pairs), _moved(maps)
+    known = "one pair" if n_pairs == 1 else f"p = {best['p_adjusted']:.2g}"
+    what = "what tells the clean from the corrupted prompts"
+    if _finding(best, n_pairs):
+        return f"{best['head']} alone {moved} {_share(best)} of {what} ({known})"
+    return f"no single head {moved} {what} beyond chance; the nearest, {best['head']}, {_share(best)} ({known})"
+
+
+def _first(maps: Maps, best: pd.Series) -> str:
+    moved, what = _moved(maps), "the difference that the model makes between the prompts"
+    if _finding(best, len(maps.heads.values)):
+        return f"Of the heads, {best['head']} alone {moved} {_share(best)} of {what}"
+    return f"No single head {moved} {what} beyond chance; the nearest, {best['head']}, {_share(best)} of it"
+
+
+def _moved(maps: Maps) -> str:
+    return "brings back" if maps.heads.direction == "denoising" else "takes away"
+
+
+def _finding(row: pd.Series, n_pairs: int) -> bool:
+    """Whether a share may be asserted: of one pair it is what was seen, of several it must be beyond chance."""
+    return n_pairs == 1 or bool(_beyond_chance(row.to_frame().T).all())
+
+
+def _beyond_chance(rows: pd.DataFrame) -> pd.Series:
+    low, high = rows["share_low"].astype(float), rows["share_high"].astype(float)
+    return (rows["p_adjusted"].astype(float) < SIGNIFICANT) & ((low > 0) | (high < 0))
+
+
+def _named(heads: pd.DataFrame, n_pairs: int) -> pd.Series:
+    """The strongest head among those whose effect is not chance, where there are any."""
+    certain = heads[_beyond_chance(heads)]
+    return _strongest(certain if n_pairs > 1 and len(certain) else heads)
 
 
 def _strongest(table: pd.DataFrame) -> pd.Series:
@@ -68,9 +98,9 @@ def _chance(row: pd.Series, n_pairs: int) -> str:
     return "" if n_pairs == 1 else f" (p = {row['p_adjusted']:.2g}, adjusted for all cells of all maps)"
 
 
-def _others(heads: pd.DataFrame, best: pd.Series) -> str:
+def _others(heads: pd.DataFrame, best: pd.Series, n_pairs: int) -> str:
     """The other heads whose effect is not chance, the strongest first."""
-    rows = heads[(heads["p_adjusted"] < SIGNIFICANT) & (heads["head"] != best["head"])]
+    rows = heads[_beyond_chance(heads) & (heads["head"] != best["head"]) & (n_pairs > 1)]
     rows = rows.loc[rows["share"].abs().sort_values(ascending=False, kind="stable").index[:4]]
     if not len(rows):
         return ""

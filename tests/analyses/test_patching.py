@@ -9,6 +9,7 @@ from analyses.prompts import pair
 from analyses.report.build import build
 from interp.errors import DegenerateBaselineError, TokensError
 from interp.hooks import edited
+from interp.pairing import require_gap
 
 from ..conftest import order_one_model, random_tokens
 from ..interp.induction_model import induction_model
@@ -72,30 +73,40 @@ def test_a_context_too_short_to_repeat_takes_the_given_prompts_in_pairs():
     model = telling_model(n_ctx=4)
     with pytest.raises(TokensError, match="context of 4 tokens is too short"):
         repeated_pairs(model, 4, seed=0)
-    # Rows 0 to 2 differ in the second token alone, as many as 0, 3 and 4 in the first; row 5 differs in both.
-    rows = torch.tensor([[1, 5, 9, 2], [1, 6, 9, 7], [1, 7, 9, 3], [3, 5, 9, 4], [4, 5, 9, 4], [8, 8, 9, 2]])
+    # Two pairs differ in the second token alone, two in both. The first row comes twice; [1, 7, 9] stays alone.
+    rows = torch.tensor([[1, 5, 9, 2], [1, 5, 9, 2], [1, 6, 9, 7], [1, 7, 9, 3], [3, 5, 9, 3], [3, 7, 9, 4]])
     labels = [[str(token) for token in row] for row in rows.tolist()]
-    pairs = nearest_pairs(rows, labels, 2)
-    assert pairs.clean.tolist() == [[1, 5, 9], [1, 6, 9]]
-    assert pairs.corrupted.tolist() == [[1, 6, 9], [1, 5, 9]]
-    assert (pairs.answer.tolist(), pairs.wrong.tolist()) == ([2, 7], [7, 2])
-    assert pairs.labels == ("0: 1", "1: differs", "2: 9")
+    pairs = nearest_pairs(rows, labels, 4)
+    assert pairs.clean.tolist() == [[1, 5, 9], [3, 5, 9]]
+    assert pairs.corrupted.tolist() == [[1, 6, 9], [3, 7, 9]]
+    assert (pairs.answer.tolist(), pairs.wrong.tolist()) == ([2, 3], [7, 4])
+    assert pairs.labels == ("0: the same in a pair", "1: differs", "2: 9")
+    assert nearest_pairs(rows, labels, 1).labels == ("0: 1", "1: differs", "2: 9")
     for one, other in zip(pairs.clean, pairs.corrupted, strict=True):
         assert (one != other).tolist() == [False, True, False]
     with pytest.raises(NotApplicableError, match="no two that differ end in different tokens"):
-        nearest_pairs(rows[[0, 5]], labels, 3)
+        nearest_pairs(rows[[0, 1]], labels, 3)
+
+
+def test_no_prompt_is_in_two_pairs():
+    rows = torch.cartesian_prod(torch.arange(5), torch.arange(5))
+    rows = torch.cat([rows, torch.full((25, 1), 9), rows.sum(dim=1, keepdim=True) % 5], dim=1)
+    pairs = nearest_pairs(rows, [[str(token) for token in row] for row in rows.tolist()], 16)
+    prompts = torch.cat([pairs.clean, pairs.corrupted])
+    assert len(pairs.clean) >= 8
+    assert len(prompts.unique(dim=0)) == len(prompts)
 
 
 def test_prompts_that_differ_in_more_are_taken_where_too_few_differ_in_less():
-    both = [[at, at + 1, 9, at] for at in range(8)]
+    both = [[at, at + 1, 9, at] for at in range(16)]
     rows = torch.tensor([*both, [0, 2, 9, 3]])
     labels = [[str(token) for token in row] for row in rows.tolist()]
     pairs = nearest_pairs(rows, labels, 8)
     assert len(pairs.clean) == 8
     assert pairs.labels == ("0: differs", "1: differs", "2: 9")
     assert bool((pairs.answer != pairs.wrong).all())
-    # With a ninth and tenth row there are enough that differ in one token only.
-    more = torch.tensor([[0, at, 9, at] for at in range(1, 9)])
+    # Of these there are enough that differ in one token only.
+    more = torch.tensor([[0, at, 9, at] for at in range(16)])
     assert nearest_pairs(more, [[str(token) for token in row] for row in more.tolist()], 8).labels[0] == "0: 0"
 
 
@@ -146,6 +157,41 @@ def test_prompts_after_which_the_model_says_the_same_are_compared_by_divergence(
     same = run_pair(model, random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0])
     assert same.finding == result.finding
     assert "both call for “5”, so whole predictions are compared" in same.verdict
+
+
+def test_a_head_that_chance_would_explain_is_not_asserted():
+    # Three pairs: no p can be below 0.25, whatever the shares are.
+    few = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=3))
+    assert few.finding.startswith("No single head brings back the difference")
+    assert "beyond chance; the nearest, L1H0, 100% of it" in few.finding
+    assert few.headline.startswith("no single head brings back what tells")
+    assert "(p = 0.25)" in few.headline
+    enough = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=8))
+    assert enough.headline.startswith("L1H0 alone brings back 100% of what tells")
+    assert enough.headline.endswith("(p = 0.0078)")
+    seen = []
+    for seed in range(12):
+        try:
+            result = run(order_one_model(seed=seed), random_tokens(), Options(pairs=8))
+        except NotApplicableError:
+            continue
+        heads = result.tables["By head"]
+        certain = (heads["p_adjusted"] < 0.05) & ((heads["share_low"] > 0) | (heads["share_high"] < 0))
+        assert result.headline.startswith("no single head") == (not certain.any())
+        assert result.finding.startswith("No single head") == (not certain.any())
+        seen.append(bool(certain.any()))
+    assert False in seen
+
+
+def test_a_difference_of_rounding_is_called_so():
+    model = order_one_model(n_layers=1)
+    logits = model(random_tokens(2, 6))[:, -1:].detach().bfloat16()
+    clean, corrupted = torch.full((2,), 0.25), torch.full((2,), 0.26)
+    with pytest.raises(DegenerateBaselineError, match=r"0\.01 is no more than bfloat16's rounding explains"):
+        require_gap(clean, corrupted, 10 * logits, "metric")
+    with pytest.raises(DegenerateBaselineError, match="there is no difference that a patch could bring back"):
+        require_gap(clean, clean, logits, "metric")
+    require_gap(clean, corrupted, logits.double(), "metric")
 
 
 def test_texts_and_their_answers_are_tokens():
