@@ -89,6 +89,9 @@ def layer_table(found: Measured) -> pd.DataFrame:
     _add(table, "together_nats", found.layers)
     _add(table, "sum_of_singles_nats", sums)
     _add(table, "interaction_nats", found.layers - sums)
+    # Who names the largest of the blocks has looked at all of them.
+    table["together_p_adjusted"] = sign_flip_p_values(found.layers).numpy(force=True)
+    table["interaction_p_adjusted"] = sign_flip_p_values(found.layers - sums).numpy(force=True)
     return table
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from analyses.ablation import Options, run
+from analyses.ablation_verdict import compared
 from analyses.errors import NotApplicableError, OptionError
 from interp.component_ablation import Component, ablations
 from interp.metrics import Loss
@@ -47,7 +48,7 @@ def test_the_tables_are_the_effects_of_the_library(replacement):
     assert together["share_nats"].iloc[:2].sum() == pytest.approx(joint)
     assert result.numbers["set_together_nats"] == pytest.approx(joint)
     assert together.loc["L0H1", "alone_nats"] == pytest.approx(float(ready.effect([Component(0, 1)]).mean()))
-    assert "L0H1, L1MLP (named) taken out together cost" in result.verdict
+    assert "L0H1, L1MLP (named) taken out together change the loss by" in result.verdict
     assert all(identity.holds for identity in result.identities)
     assert len(result.identities) == 3
 
@@ -76,7 +77,65 @@ def test_the_strongest_are_shared_out_where_no_set_is_named():
     assert "the strongest, taken out together" in result.verdict
     best = table[table["kind"] == "head"].nlargest(1, "loss_increase_nats").iloc[0]
     assert result.numbers["costliest_head"] == best["component"]
-    assert result.finding.startswith(f"Without {best['component']} the loss grows most of all heads")
+    # Three prompts: no p can be below 0.25.
+    assert result.finding.startswith(
+        f"No head changes the loss beyond chance, without {best['component']}, the nearest, it changes by "
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3], ids=["order one", "as initialised"])
+def test_what_chance_would_explain_is_not_asserted(scale):
+    said = set()
+    for seed in range(6):
+        model = order_one_model(seed=seed)
+        model.unembed.W_U.data *= scale
+        result = run(model, random_tokens(8, seed=seed))
+        ones = result.tables[ONES]
+        outside = (ones["loss_increase_nats_low"] > 0) | (ones["loss_increase_nats_high"] < 0)
+        certain = ones[(ones["p_adjusted"] < 0.05) & outside]
+        assert result.finding.lower().startswith(result.headline.lower())
+        for kind, clause in zip(("head", "MLP"), result.headline.split("; "), strict=True):
+            of_kind = certain.loc[certain["kind"] == kind, "loss_increase_nats"]
+            assert clause.startswith(f"no {kind} changes the loss beyond chance") == (not len(of_kind))
+            assert ("the loss grows" in clause) == bool((of_kind > 0).any())
+            said.add(clause.split()[0])
+        assert ("No block's heads together cost anything" in result.verdict) == (
+            not _costs(result.tables[BLOCKS], "together_nats")
+        )
+    assert "no" in said
+
+
+def _costs(table, name):
+    row = table.loc[table[name].idxmax()]
+    return row[name.replace("_nats", "_p_adjusted")] < 0.05 and row[f"{name}_low"] > 0
+
+
+def test_a_block_that_costs_most_is_said_to_be_one_of_several():
+    model, tokens = order_one_model(), random_tokens(8)
+    # The model is right about everything, so that whatever is taken out costs.
+    for position in range(1, tokens.shape[1]):
+        tokens[:, position] = model(tokens)[:, position - 1].argmax(dim=-1)
+    result = run(model, tokens, Options(replacement="zero"))
+    assert "adjusted for the choice among 2 blocks" in result.verdict
+    assert _costs(result.tables[BLOCKS], "together_nats")
+    assert result.finding.startswith("Without L")
+    assert "the loss grows most of all heads, by" in result.finding
+
+
+@pytest.mark.parametrize(
+    ("interval", "p", "both_cost", "said"),
+    [
+        ((0.1, 0.2), 0.01, True, "they stand in for one another, or must go together to be missed (0.100"),
+        ((-0.2, -0.1), 0.01, True, "they work on the same thing, or need each other (0.100 to 0.200 less"),
+        ((0.1, 0.2), 0.01, False, "0.100 to 0.200 more together, p = 0.01"),
+        ((-0.2, -0.1), 0.01, False, "0.100 to 0.200 less together, p = 0.01"),
+        ((0.1, 0.2), 0.3, True, "the difference is not beyond chance"),
+        ((-0.1, 0.2), 0.01, True, "the difference is not beyond chance"),
+        ((float("nan"), float("nan")), 1.0, True, "one prompt does not tell"),
+    ],
+)
+def test_an_interaction_has_a_meaning_only_between_costs_and_beyond_chance(interval, p, both_cost, said):
+    assert compared(interval, p, both_cost).startswith(said)
 
 
 def test_more_than_ten_named_components_are_taken_out_but_not_shared_out():
