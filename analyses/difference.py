@@ -19,6 +19,7 @@ from interp.model_difference import (
 from .difference_figures import figures
 from .difference_tables import Compared, by_position, by_prompt, changed_tokens, streams, unmatched_weights, weights
 from .difference_verdict import headline, numbers, verdict
+from .next_token import require_same_vocabulary
 from .result import Identity, Result
 from .scored_positions import scored_positions
 
@@ -47,9 +48,11 @@ def run(
         names: what the two are called in words.
 
     Raises:
+        NotApplicableError: outputs that are not the tokens it reads, so that there is no loss.
         TokensError: the tokens have no next token to ask about.
         NonFiniteError: logits that are not finite.
     """
+    require_same_vocabulary(model)
     predictions = prediction_difference(model, other, tokens)
     changes, unmatched = weight_changes(dict(model.named_parameters()), dict(other.named_parameters()))
     d_vocab = model.cfg.d_vocab_out

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from analyses import difference, exit_codes
 from analyses.cli import cli
-from analyses.errors import ComparisonError
+from analyses.errors import ComparisonError, NotApplicableError
 from analyses.model_source import resolved
 from analyses.prompts import Prompts
 from analyses.rendering import require_valid
@@ -177,3 +177,8 @@ def test_panels_are_chosen_by_name_and_a_file_is_read(model_folder, tmp_path):
     assert "is not UTF-8: byte 0 is 0xe9" in ran("report", model_folder, "--text", file).stderr
     file.write_text(" ")
     assert "holds no text" in ran("report", model_folder, "--text", file).stderr
+
+
+def test_models_that_predict_another_vocabulary_have_no_losses_to_compare():
+    with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens"):
+        difference.run(order_one_model(d_vocab_out=5), order_one_model(d_vocab_out=5, seed=1), random_tokens())
