@@ -93,8 +93,9 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         what_it_is="A head or an MLP is taken out: what it writes is replaced, at every position, by something that "
         "says nothing about the prompt, and everything behind it runs on. What the loss grows by is what the component "
         "was worth with everything else in place. Taken out together, components may cost more than the sum of what "
-        "each costs alone (they stood in for one another) or less (they worked on the same thing). The Shapley value "
-        "shares the joint effect out: the mean, over all orders, of what the loss grows by when a component goes.",
+        "each costs alone (they stood in for one another, or must go together to be missed) or less (they worked on "
+        "the same thing, or needed each other). The Shapley value shares the joint effect out: the mean, over all "
+        "orders, of what the loss grows by when a component goes.",
         how_to_read="Bars to the right and warm colours: the loss grows without it. To the left, cold: the model does "
         "better without it on these prompts. Colours are scaled to the heads: an MLP may lie far "
         "beyond their end. The mean is taken over the prompts at each position, the prompt itself "
