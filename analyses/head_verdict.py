@@ -3,6 +3,7 @@
 import pandas as pd
 
 from .head_tables import COPYING, Measured, nulls
+from .wording import listed
 
 LISTED = 5
 _DOES = {
@@ -36,7 +37,7 @@ def numbers(table: pd.DataFrame) -> dict[str, float | int | str]:
 def headline(table: pd.DataFrame) -> str:
     """The finding as one clause."""
     clauses = [_clause(str(kind), rows) for kind, rows in _of_a_kind(table)]
-    return _joined(clauses) if clauses else "no head is of a known kind"
+    return listed(clauses) if clauses else "no head is of a known kind"
 
 
 def verdict(measured: Measured, table: pd.DataFrame) -> str:
@@ -72,7 +73,7 @@ def _of_a_kind(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def _clause(kind: str, rows: pd.DataFrame, scores: bool = False) -> str:
     shown = [_scored(row) if scores else str(row["head"]) for _, row in rows.head(LISTED).iterrows()]
     more = len(rows) - len(shown)
-    names = _joined([*shown, f"{more} more"] if more else shown)
+    names = listed([*shown, f"{more} more"] if more else shown)
     return f"{names} {(_DO if len(rows) > 1 else _DOES)[kind]}"
 
 
@@ -111,7 +112,3 @@ def _copying(measured: Measured, table: pd.DataFrame) -> str:
 
 def _scored(row: pd.Series) -> str:
     return f"{row['head']} ({row['score']:.2f})"
-
-
-def _joined(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -56,7 +56,7 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
     Raises:
         NotApplicableError: the model does not add modulo its vocabulary less one.
     """
-    modulus = _modulus(model)
+    modulus = _modulus(model, tokens.device)
     rows = sums(modulus).to(tokens.device)
     logits = answer_logits(model, rows)
     whole = answers(logits, rows)
@@ -113,14 +113,14 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
     )
 
 
-def _modulus(model: Any) -> int:
+def _modulus(model: Any, device: torch.device) -> int:
     modulus = model.cfg.d_vocab - 1
     if model.cfg.n_ctx < ANSWERED_AT + 1 or not 3 <= modulus <= _LARGEST_MODULUS or modulus % 2 == 0:
         raise NotApplicableError(
             "the model is not one of modular addition, with a vocabulary of an odd modulus up to "
             f"{_LARGEST_MODULUS} and the sign ="
         )
-    rows = sums(modulus)
+    rows = sums(modulus).to(device)
     some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:256]]
     accuracy = answers(answer_logits(model, some), some).accuracy
     if accuracy < _ADDS:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from .paths_tables import MOST_PAIRS, Paths
+from .wording import listed
 
 
 def verdict(model: Any, paths: Paths, orders: pd.DataFrame, heads: pd.DataFrame, virtual: pd.DataFrame) -> str:
@@ -21,7 +22,7 @@ def verdict(model: Any, paths: Paths, orders: pd.DataFrame, heads: pd.DataFrame,
         if end < start
         else f"The model's loss of {end:.2f} nats is no better than even odds (ln V = {start:.2f}); of the difference"
     )
-    lines = [f"{opening}, {_listed(parts)}; the biases {biases['worth_nats']:.2f}{_interval(biases, 'worth_nats')}."]
+    lines = [f"{opening}, {listed(parts)}; the biases {biases['worth_nats']:.2f}{_interval(biases, 'worth_nats')}."]
     best = heads.loc[heads["loss_increase_nats"].idxmax()]
     lines.append(
         f"Left out by itself at frozen patterns, {best['head']} costs most of the {len(heads)} heads, "
@@ -80,10 +81,6 @@ def _counted(row: pd.Series) -> str:
     if row["kept_up_to"] == "direct path":
         return "the direct path is worth"
     return f"{row['paths']} {row['kept_up_to'] if row['paths'] > 1 else row['kept_up_to'].removesuffix('s')}"
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _interval(row: pd.Series, name: str, digits: int = 2) -> str:

@@ -67,8 +67,10 @@ def logit_waves(logits: Float[Tensor, "sum number"], rows: Int[Tensor, "sum 3"])
     """The frequencies in which the logits depend on a + b - c."""
     modulus = logits.shape[1]
     centred = logits - logits.mean(dim=1, keepdim=True)
-    offset = (rows[:, :2].sum(dim=1)[:, None] - torch.arange(modulus)) % modulus
-    profile = torch.zeros(modulus, dtype=torch.float64).index_add(0, offset.flatten(), centred.flatten()) / len(rows)
+    offset = (rows[:, :2].sum(dim=1)[:, None] - torch.arange(modulus, device=rows.device)) % modulus
+    profile = torch.zeros(modulus, dtype=torch.float64, device=logits.device).index_add(
+        0, offset.flatten(), centred.flatten()
+    ) / len(rows)
     whole = centred.square().sum()
     explained = profile[offset]
     rest = (centred - explained).square().sum()
@@ -117,7 +119,7 @@ def neuron_waves(
     A frequency's share counts every product of its waves in a and in b: constant, cos and sin of each, both. A neuron
     that never changes has share 0.
     """
-    waves = fourier_basis(modulus)
+    waves = fourier_basis(modulus).to(neurons.device)
     in_a = (waves @ neurons.double().reshape(modulus, -1)).reshape(modulus, modulus, -1)
     power = (waves @ in_a).square()
     # A neuron that never changes leaves the rounding of its constant, which is no variance.

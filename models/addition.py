@@ -31,9 +31,9 @@ def all_sums(modulus: int) -> Int[Tensor, "row 4"]:
 
 
 def addition_tokenizer(modulus: int) -> Tokenizer:
-    """Words are tokens: `12 47 = 0` for p = 59."""
+    """Words are tokens: `12 47 = 0` for p = 59. Any other word is an error, not a token that stands for it."""
     vocabulary = {str(number): number for number in range(modulus)} | {EQUALS: modulus}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=EQUALS))
+    tokenizer = Tokenizer(models.WordLevel(vocabulary))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return tokenizer
 

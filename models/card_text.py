@@ -78,7 +78,7 @@ def _repeats(recipe: dict[str, Any]) -> str:
     return (
         f"Not all of it is text: {first} of the {recipe['batch']} windows of a step are random tokens, repeated with a "
         "period of 8 tokens to half of the window, another one in each (`models/repeated_rows.py`). They teach the "
-        "model to continue what it has seen before; text alone would need far more steps for that.\n\n"
+        "model to continue what it has seen before.\n\n"
     )
 
 

@@ -64,6 +64,10 @@ class Recipe:
             raise ConfigError(f"repeats_only_steps={self.repeats_only_steps} must be at least 0 and below steps")
         if (self.task == "modular-addition") != (self.train_share is not None):
             raise ConfigError(f"train_share={self.train_share} does not go with the task {self.task!r}")
+        if self.task == "modular-addition" and self.reads_repeats:
+            raise ConfigError(
+                "a table of sums has no rows of repeated tokens; repeated_rows and repeats_only_steps are 0"
+            )
         if self.train_share is not None and not 0 < self.train_share < 1:
             raise ConfigError(f"train_share={self.train_share} must be between 0 and 1: the rest is held out")
 

@@ -17,8 +17,8 @@ class RepeatedRows:
     """Rows of BOS and a random sequence over and over, each of another length.
 
     The length is from 8 tokens to half of the row, so that no fixed distance tells what comes next; only finding the
-    same token earlier on does. It is 8 + (half - 8) u^2 with u uniform: with many short sequences induction heads form
-    several times sooner. The rows of a step are a function of the seed and the step alone.
+    same token earlier on does. It is 8 + (half - 8) u^2 with u uniform, so that short ones, which come round
+    often, are more frequent. The rows of a step are a function of the seed and the step alone.
 
     Raises:
         ConfigError: the context is too short for two copies of the shortest sequence.

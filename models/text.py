@@ -83,14 +83,20 @@ class TextInterface:
         if wanted and not self.cfg.tokenizer_prepends_bos:
             texts = [tokenizer.bos_token + text for text in texts]
         side = padding_side or tokenizer.padding_side
-        encoded = tokenizer(
-            texts,
-            return_tensors="pt",
-            padding=True,
-            padding_side=side,
-            truncation=truncate,
-            max_length=self.cfg.n_ctx if truncate else None,
-        )
+        try:
+            encoded = tokenizer(
+                texts,
+                return_tensors="pt",
+                padding=True,
+                padding_side=side,
+                truncation=truncate,
+                max_length=self.cfg.n_ctx if truncate else None,
+            )
+        except Exception as error:
+            # The library raises the bare type for a word that its vocabulary does not have.
+            if type(error) is not Exception:
+                raise
+            raise TokenizerError(f"{input!r} has words that the tokenizer does not know: {error}") from error
         tokens, mask = encoded["input_ids"].long(), encoded["attention_mask"].long()
         if not wanted and self.cfg.tokenizer_prepends_bos:
             # The first token of each row goes: the first column, or on the left of padding one of each row's own.

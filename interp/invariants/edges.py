@@ -14,7 +14,7 @@ from torch import Tensor
 from ..hooks import Edit, edited
 from .definitions import normed
 from .invariant import Invariant
-from .linearised import read_out
+from .linearised import gradients_at
 from .reading import activations, deviation, head_weights, other_tokens, post_norm, sixteen_bit, worst
 from .stream import embeddings, writers
 
@@ -66,7 +66,6 @@ def _graph(model: Any) -> list[tuple[str, list[str]]]:
     return graph
 
 
-@torch.enable_grad()
 def edges_off_their_node(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of a writer's attribution from the sum of its edges', for every writer."""
     graph = _graph(model)
@@ -75,20 +74,7 @@ def edges_off_their_node(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
         with torch.no_grad():
             names = [writer for writer, _ in graph]
             clean, corrupted = (activations(model, given, names) for given in (tokens, other_tokens(model, tokens)))
-        seen: dict[str, Tensor] = {}
-
-        def kept(name: str) -> Edit:
-            def keep(activation: Tensor) -> Tensor:
-                leaf = name in ("hook_embed", "hook_pos_embed")
-                seen[name] = activation.detach().requires_grad_() if leaf else activation
-                return seen[name]
-
-            return keep
-
-        with edited(model, {name: kept(name) for name in places}, allow_nonfinite=True):
-            logits = model(tokens)
-    gradients = torch.autograd.grad((logits * read_out(logits)).sum(), [seen[name] for name in places])
-    of = dict(zip(places, gradients, strict=True))
+        of = gradients_at(model, tokens, {}, places)
     nodes, sums = [], []
     for writer, read in graph:
         change = (corrupted[writer][0] - clean[writer][0]).double()

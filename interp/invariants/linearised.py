@@ -68,7 +68,7 @@ def attribution_off_the_frozen_patch(model: Any, tokens: Int[Tensor, "batch pos"
     heads = [f"blocks.{layer}.attn.hook_z" for layer in range(model.cfg.n_layers)]
     clean, corrupted = (activations(model, given, [*names, *heads]) for given in (tokens, other_tokens(model, tokens)))
     held = frozen(model, tokens)
-    gradients = _gradients(model, tokens, held(), [*names, *heads])
+    gradients = gradients_at(model, tokens, held(), [*names, *heads])
     cells = [site(model, name).at() for name in names]
     cells += [site(model, name).at(head=layer % model.cfg.n_heads) for layer, name in enumerate(heads)]
     plain = _metric(model, tokens, held())
@@ -87,9 +87,10 @@ def _metric(model: Any, tokens: Int[Tensor, "batch pos"], edits: Mapping[Any, Ed
 
 
 @torch.enable_grad()
-def _gradients(
+def gradients_at(
     model: Any, tokens: Int[Tensor, "batch pos"], edits: Mapping[str, Edit], names: list[str]
 ) -> dict[str, Tensor]:
+    """The gradient of the read-out logits at each of these points, under the edits."""
     seen: dict[str, Tensor] = {}
 
     def kept(name: str) -> Edit:

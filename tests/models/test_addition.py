@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models import HookedTransformer
-from models.addition import AdditionData, addition_tokenizer, all_sums, answer_losses, answered_right
-from models.errors import ConfigError
+from models.addition import EQUALS, AdditionData, addition_tokenizer, all_sums, answer_losses, answered_right
+from models.errors import ConfigError, TokenizerError
+from models.tokenizer import as_hugging_face
 
 from .test_fitting import ADDITION
 
@@ -68,6 +69,14 @@ def test_a_model_made_to_say_one_number_is_right_where_that_is_the_sum():
 
 def test_sums_are_words_of_the_tokenizer():
     assert addition_tokenizer(59).encode("12 47 = 0").ids == [12, 47, 59, 0]
+
+
+def test_a_word_that_is_no_number_is_refused_not_read_as_the_sign():
+    model = HookedTransformer(ADDITION.architecture)
+    model.set_tokenizer(as_hugging_face(addition_tokenizer(7), EQUALS))
+    with pytest.raises(TokenizerError, match="'3 8 =' has words that the tokenizer does not know"):
+        model.to_tokens("3 8 =", prepend_bos=False)
+    assert model.to_tokens("3 6 =", prepend_bos=False).tolist() == [[3, 6, 7]]
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,7 @@ def test_weight_decay_shrinks_matrices_and_nothing_else(tmp_path):
         ({"repeats_only_steps": 60}, "repeats_only_steps=60"),
         ({"train_share": 0.5}, "train_share=0.5 does not go with the task 'text'"),
         ({"task": "modular-addition"}, "train_share=None does not go with"),
+        ({"task": "modular-addition", "train_share": 0.5, "repeated_rows": 2}, "no rows of repeated tokens"),
         ({"task": "modular-addition", "train_share": 1.0}, "train_share=1.0 must be between"),
     ],
 )
