@@ -4,7 +4,7 @@ import pandas as pd
 
 from models import HookedTransformer
 
-from .wording import with_interval
+from .wording import between
 
 _HEAVY = 4.0
 """A kurtosis beyond this is told as heavy tails."""
@@ -29,8 +29,8 @@ def _finding(tables: dict[str, pd.DataFrame]) -> str:
     most = writes.loc[writes["over_what_it_read"].idxmax()]
     return (
         f"The stream {'grows' if end['length'] >= start['length'] else 'shrinks'} from a length of "
-        f"{start['length']:.3g} to {with_interval(end, 'length', '.3g')}; {branch_name(str(most['branch']))} writes most "
-        f"against what it reads, {with_interval(most, 'over_what_it_read', '.2f')} times the stream's length there."
+        f"{start['length']:.3g} to {between(end, 'length', '.3g')}; {branch_name(str(most['branch']))} writes most "
+        f"against what it reads, {between(most, 'over_what_it_read', '.2f')} times the stream's length there."
     )
 
 
@@ -45,10 +45,10 @@ def _about_attention(heads: pd.DataFrame) -> str:
         return "No query sees more than one key, so attention has nothing to choose between."
     sharpest, evenest = heads.loc[heads["entropy_share"].idxmin()], heads.loc[heads["entropy_share"].idxmax()]
     if len(heads) == 1:
-        return f"The head's entropy is {with_interval(sharpest, 'entropy_share', '.0%')} of ln n, which even attention has."
+        return f"The head's entropy is {between(sharpest, 'entropy_share', '.0%')} of ln n, which even attention has."
     return (
-        f"Attention is sharpest in {sharpest['head']}, whose entropy is {with_interval(sharpest, 'entropy_share', '.0%')} "
-        f"of ln n, and most even in {evenest['head']} with {with_interval(evenest, 'entropy_share', '.0%')}."
+        f"Attention is sharpest in {sharpest['head']}, whose entropy is {between(sharpest, 'entropy_share', '.0%')} "
+        f"of ln n, and most even in {evenest['head']} with {between(evenest, 'entropy_share', '.0%')}."
     )
 
 
@@ -68,7 +68,7 @@ def _about_dimensions(streams: pd.DataFrame, times: float) -> str:
         found = f"No dimension of the stream exceeds {times:g} times the median one (the largest: {high:.1f} times)"
     tails = "heavy tails" if heaviest["kurtosis"] > _HEAVY else "no heavy tails"
     return (
-        f"{found}; kurtosis is at most {with_interval(heaviest, 'kurtosis', '.1f')}, at “{heaviest['place']}” (normal "
+        f"{found}; kurtosis is at most {between(heaviest, 'kurtosis', '.1f')}, at “{heaviest['place']}” (normal "
         f"numbers: 3), so {tails}; the largest single number is {largest['largest_number_over_the_median']:.0f} times "
         f"the median one (of as many normal numbers {largest['of_as_many_normal_numbers']:.0f}; 1000 is called "
         "massive)."

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .depth_tables import AVERAGED, FRESH, GIVEN
-from .wording import with_interval
+from .wording import between
 
 
 def verdict(
@@ -39,12 +39,10 @@ def _about_cosines(likeness: pd.DataFrame) -> str:
     start, end, fresh_end = given.iloc[0], given.iloc[-1], fresh.iloc[-1]
     centred = ""
     if pd.notna(end["centred_cosine"]):
-        centred = (
-            f"; centred on other prompts from {start['centred_cosine']:.2f} to {with_interval(end, 'centred_cosine')}"
-        )
+        centred = f"; centred on other prompts from {start['centred_cosine']:.2f} to {between(end, 'centred_cosine')}"
     return (
         f"{_change(start, end)} the mean cosine of two positions goes from {start['mean_cosine']:.2f} at the "
-        f"embedding to {with_interval(end, 'mean_cosine')} after the last block (fresh weights: "
+        f"embedding to {between(end, 'mean_cosine')} after the last block (fresh weights: "
         f"{fresh_end['mean_cosine']:.2f}, averaging alone with the skip: "
         f"{averaged.iloc[-1]['mean_cosine']:.2f}){centred}."
     )
@@ -78,7 +76,7 @@ def _about_shrinking(likeness: pd.DataFrame, n_positions: int) -> str:
 def _about_growth(stream: pd.DataFrame) -> str:
     given, fresh = (stream[stream["weights"] == name].reset_index(drop=True) for name in (GIVEN, FRESH))
     start, end = given.iloc[0], given.iloc[-1]
-    sentence = f"The stream's length goes from {start['length']:.3g} to {with_interval(end, 'length', '.3g')}"
+    sentence = f"The stream's length goes from {start['length']:.3g} to {between(end, 'length', '.3g')}"
     if pd.isna(end["length_at_right_angles"]):
         return sentence + "; its blocks end in a norm, which sets the length, so there is no law of growth."
     ratio, fresh_ratio = (
@@ -95,8 +93,8 @@ def _about_gradient(stream: pd.DataFrame) -> str:
     if pd.isna(given["gradient_over_the_last"]):
         return "It predicts another vocabulary than it reads: there is no loss, and no gradient to follow."
     return (
-        f"The gradient of the loss is {with_interval(given, 'gradient_over_the_last')} times as long at the embedding as "
-        f"after the last block; with fresh weights {with_interval(fresh, 'gradient_over_the_last')} times."
+        f"The gradient of the loss is {between(given, 'gradient_over_the_last')} times as long at the embedding as "
+        f"after the last block; with fresh weights {between(fresh, 'gradient_over_the_last')} times."
     )
 
 
@@ -104,7 +102,7 @@ def _about_blocks(blocks: pd.DataFrame) -> str:
     column = "loss_increase_nats" if blocks["loss_increase_nats"].notna().all() else "kl_nats"
     what = "loss" if column == "loss_increase_nats" else "KL"
     most, least = blocks.loc[blocks[column].idxmax()], blocks.loc[blocks[column].idxmin()]
-    sentence = f"Left out, block {int(most['block'])} costs most: {what} {with_interval(most, column, '+.2f')} nats"
+    sentence = f"Left out, block {int(most['block'])} costs most: {what} {between(most, column, '+.2f')} nats"
     if len(blocks) == 1:
         return sentence.replace("block 0 costs most", "the only block costs") + "."
-    return f"{sentence}; block {int(least['block'])} least: {with_interval(least, column, '+.2f')}."
+    return f"{sentence}; block {int(least['block'])} least: {between(least, column, '+.2f')}."

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analyses.wording import listed, with_interval
+from analyses.wording import between, listed
 
 
 @pytest.mark.parametrize(("parts", "said"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
@@ -15,7 +15,7 @@ def test_a_list_reads_as_one(parts, said):
 
 def test_an_interval_stands_where_one_is_known():
     known = pd.Series({"x": 1.234, "x_low": 1.0, "x_high": 1.5})
-    assert with_interval(known, "x") == "1.23 (1.00 to 1.50)"
-    assert with_interval(known, "x", ".0%") == "123% (100% to 150%)"
+    assert between(known, "x") == "1.23 (1.00 to 1.50)"
+    assert between(known, "x", ".0%") == "123% (100% to 150%)"
     unknown = pd.Series({"x": 1.234, "x_low": math.nan, "x_high": math.nan})
-    assert with_interval(unknown, "x") == "1.23"
+    assert between(unknown, "x") == "1.23"
