@@ -79,6 +79,18 @@ def browser(page_folder):
 
 
 @pytest.fixture(scope="module")
+def opened(browser):
+    """The browser once every table is open, and so is written."""
+    browser.execute_script("document.querySelectorAll('details.table').forEach((d) => { d.open = true; })")
+    WebDriverWait(browser, 20).until(
+        lambda b: b.execute_script(
+            "return [...document.querySelectorAll('details.table')].every((d) => d.querySelector('table'))"
+        )
+    )
+    return browser
+
+
+@pytest.fixture(scope="module")
 def scrolled(browser):
     """The browser once every figure has been near its window, and so is drawn."""
     before = browser.execute_script("return document.querySelectorAll('.plot[data-drawn]').length")
@@ -112,13 +124,8 @@ def test_every_figure_is_drawn_without_an_error_and_without_asking_the_network(s
     assert any(url.endswith("report.html") for url in asked)
 
 
-def test_the_numbers_on_the_page_are_the_results(browser, report):
-    browser.execute_script("document.querySelectorAll('details.table').forEach((d) => { d.open = true; })")
-    WebDriverWait(browser, 20).until(
-        lambda b: b.execute_script(
-            "return [...document.querySelectorAll('details.table')].every((d) => d.querySelector('table'))"
-        )
-    )
+def test_the_numbers_on_the_page_are_the_results(opened, report):
+    browser = opened
     for panel in report.asked:
         shown = browser.execute_script(
             """
@@ -154,8 +161,8 @@ def test_the_figures_draw_the_numbers_of_the_results(scrolled, report):
             np.testing.assert_array_equal(np.array(values, dtype=np.float32), wanted.astype(np.float32))
 
 
-def test_odd_tokens_are_shown_as_text(scrolled):
-    browser = scrolled
+def test_odd_tokens_are_shown_as_text(scrolled, opened):
+    browser = opened
     labels = browser.execute_script("""
         return [...document.querySelectorAll("#odd .xtick text")].map((label) => label.textContent)
     """)
