@@ -1,6 +1,7 @@
 """The result of a sweep: the metric of every cell on every prompt, with names on its axes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
 
@@ -10,6 +11,21 @@ from torch import Tensor
 from .statistics import Estimate, over_prompts, ratio_of_means, sign_flip_p_values
 
 Direction = Literal["denoising", "noising"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far cells that were run again the plain way, one hooked forward each, were from what the engine said.
+
+    Attributes:
+        n_cells: how many were run again.
+        largest_difference: the largest over these cells and all prompts, in the metric's unit.
+        tolerance: what was allowed.
+    """
+
+    n_cells: int
+    largest_difference: float
+    tolerance: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +49,14 @@ class Effects:
         corrupted: the metric of the corrupted run.
         dead: the cells that cannot matter; they were not run, and hold the value of the run that is edited.
         notes: what a reader must know: how many cells cannot matter and why, and whether any effect was possible.
+        engine: which engine ran it, "wavefront" or "hooks".
+        verification: what came of running some cells again the plain way; None where nobody asked.
+        noise_floor: how far each prompt's metric of the unedited run moves when it is run in chunks of other widths:
+            an effect below it is rounding. None where it was not measured.
+        tokens_clean: each clean prompt's tokens as text, to label positions with; () where they are not known.
+        tokens_corrupted: the same of the corrupted prompts.
+        clusters: each prompt's template, where prompts of one template are not independent; () where they are.
+        provenance: what the numbers came from: digests of weights and tokens, dtype, seed, versions, arguments.
     """
 
     point: str
@@ -40,12 +64,19 @@ class Effects:
     direction: Direction
     metric: str
     axes: tuple[str, ...]
-    coordinates: tuple[tuple[int, ...], ...]
+    coordinates: tuple[tuple[int | str, ...], ...]
     values: Float[Tensor, "prompt ..."]
     clean: Float[Tensor, " prompt"]
     corrupted: Float[Tensor, " prompt"]
     dead: Bool[Tensor, "*cell"]
     notes: tuple[str, ...] = ()
+    engine: str = "hooks"
+    verification: Verification | None = None
+    noise_floor: Float[Tensor, " prompt"] | None = None
+    tokens_clean: tuple[tuple[str, ...], ...] = ()
+    tokens_corrupted: tuple[tuple[str, ...], ...] = ()
+    clusters: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def base(self) -> Float[Tensor, " prompt"]:
@@ -84,11 +115,11 @@ class Effects:
         return sign_flip_p_values(self.change)
 
     @property
-    def cells(self) -> list[tuple[int, ...]]:
+    def cells(self) -> list[tuple[Any, ...]]:
         """What each cell's indices stand for, in the order of the flattened values."""
         return list(product(*self.coordinates))
 
-    def top(self, k: int) -> list[tuple[int, ...]]:
+    def top(self, k: int) -> list[tuple[Any, ...]]:
         """The k cells with the largest mean effect by magnitude, dead ones left out."""
         size = self.change.mean(dim=0).abs().flatten()
         order = [int(at) for at in size.argsort(descending=True, stable=True) if not self.dead.flatten()[at]]

@@ -7,7 +7,7 @@ to float64 first.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ Logits = Float[Tensor, "batch pos d_vocab"]
 Read = Float[Tensor, "batch read column"]
 Value = Float[Tensor, " batch"]
 Ids = Int[Tensor, " batch"]
+Lanes = Int[Tensor, " lane"]
 
 
 class Metric(ABC):
@@ -43,6 +44,14 @@ class Metric(ABC):
     @abstractmethod
     def of(self, read: Read) -> Value:
         """The metric of the logits at its positions and columns."""
+
+    def for_prompts(self, prompts: Lanes) -> "Metric | None":
+        """The metric of these prompts alone, in this order, a prompt as often as it is named.
+
+        None says that it is a function of the whole batch at once and cannot be taken apart. A metric that is given
+        here must treat each row of what it reads by itself.
+        """
+        return None
 
     def __call__(self, logits: Logits) -> Value:
         """The metric of each prompt.
@@ -119,6 +128,10 @@ class LogitDifference(Metric):
         """The first column less the second."""
         return read[:, 0, 0] - read[:, 0, 1]
 
+    def for_prompts(self, prompts: Lanes) -> Metric:
+        """The same with these prompts' tokens."""
+        return replace(self, answer=self.answer[prompts], wrong=self.wrong[prompts])
+
 
 @dataclass(frozen=True, eq=False)
 class LogProbability(Metric):
@@ -145,6 +158,10 @@ class LogProbability(Metric):
     def of(self, read: Read) -> Value:
         """The answer's logit less the log-sum of all."""
         return _next_log_prob(read, self.answer[:, None])[:, 0]
+
+    def for_prompts(self, prompts: Lanes) -> Metric:
+        """The same with these prompts' tokens."""
+        return replace(self, answer=self.answer[prompts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +199,10 @@ class Divergence(Metric):
         terms = torch.where(p == -torch.inf, 0.0, p.exp() * (p - q))
         return terms.sum(dim=-1).mean(dim=1)
 
+    def for_prompts(self, prompts: Lanes) -> Metric:
+        """The same against these prompts' reference."""
+        return replace(self, reference=self.reference[prompts])
+
 
 @dataclass(frozen=True, eq=False)
 class Loss(Metric):
@@ -218,6 +239,10 @@ class Loss(Metric):
         """The mean over positions."""
         targets = self.tokens[:, [at + 1 for at in self.positions]]
         return -_next_log_prob(read, targets).mean(dim=1)
+
+    def for_prompts(self, prompts: Lanes) -> Metric:
+        """The same with these prompts' tokens."""
+        return replace(self, tokens=self.tokens[prompts])
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,3 +116,24 @@ def test_a_token_without_probability_adds_nothing_to_the_divergence():
     without = [column for column in range(17) if column != 4]
     given[..., 4] = -torch.inf
     assert_close(Divergence(reference)(given), Divergence(reference[..., without])(given[..., without]))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        LogitDifference(ANSWER, WRONG, position=2),
+        LogProbability(ANSWER),
+        Divergence(logits(1), position=5),
+        Divergence(logits(1), position=None),
+        Loss(random_tokens(), at=(3, 1)),
+    ],
+    ids=lambda metric: metric.name,
+)
+def test_a_metric_for_some_prompts_is_theirs_in_their_order(metric):
+    given, lanes = logits(), torch.tensor([2, 0, 2, 1])
+    assert torch.equal(metric.for_prompts(lanes)(given[lanes]), metric(given)[lanes])
+    assert torch.equal(metric.for_prompts(lanes).for_prompts(torch.tensor([3]))(given[[1]]), metric(given)[[1]])
+
+
+def test_a_function_of_the_whole_batch_is_not_taken_apart():
+    assert Function("rank among prompts", lambda read: read[:, 0, 0].argsort().double()).for_prompts(ANSWER) is None
