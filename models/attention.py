@@ -2,7 +2,7 @@
 W_O [head d_head d_model]."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformer_lens import FactoredMatrix
@@ -85,18 +85,38 @@ class Attention(nn.Module):
         past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """What the layer writes into the stream. The inputs may have a head axis (split inputs)."""
-        q = self.hook_q(_projected(query_input, self.W_Q, self.b_Q))
-        k = self.hook_k(_projected(key_input, *self.key_weights()))
-        v = self.hook_v(_projected(value_input, *self.value_weights()))
+        q, k, v = self.queries(query_input), self.keys(key_input), self.values(value_input)
         if past is not None:
             k, v = past.append(k, v)
-        if self.rotary is not None:
-            ids = context.position_ids()
-            q = self.hook_rot_q(self.rotary(q, ids[:, context.n_past :]))
-            k = self.hook_rot_k(self.rotary(k, ids))
+        ids = context.position_ids()
+        q, k = self.turned_queries(q, ids[:, context.n_past :]), self.turned_keys(k, ids)
         return self.output(
             self.hook_z(self.weighted_values(q, self.per_query_head(k), self.per_query_head(v), context))
         )
+
+    def queries(self, x: Float[Tensor, "batch pos *head d_model"]) -> Float[Tensor, "batch pos head d_head"]:
+        """Each head's queries, not yet turned by their position."""
+        return self.hook_q(_projected(x, self.W_Q, self.b_Q))
+
+    def keys(self, x: Float[Tensor, "batch pos *kv_head d_model"]) -> Float[Tensor, "batch pos kv_head d_head"]:
+        """Each head's keys, not yet turned by their position."""
+        return self.hook_k(_projected(x, *self.key_weights()))
+
+    def values(self, x: Float[Tensor, "batch pos *kv_head d_model"]) -> Float[Tensor, "batch pos kv_head d_head"]:
+        """Each head's values."""
+        return self.hook_v(_projected(x, *self.value_weights()))
+
+    def turned_queries(
+        self, q: Float[Tensor, "batch pos head d_head"], position_ids: Int[Tensor, "#batch pos"]
+    ) -> Float[Tensor, "batch pos head d_head"]:
+        """The queries turned by their positions; as they are where positions are no rotation."""
+        return q if self.rotary is None else self.hook_rot_q(self.rotary(q, position_ids))
+
+    def turned_keys(
+        self, k: Float[Tensor, "batch pos kv_head d_head"], position_ids: Int[Tensor, "#batch pos"]
+    ) -> Float[Tensor, "batch pos kv_head d_head"]:
+        """The keys turned by their positions; as they are where positions are no rotation."""
+        return k if self.rotary is None else self.hook_rot_k(self.rotary(k, position_ids))
 
     def key_weights(self) -> tuple[Tensor, Tensor]:
         """The matrices and biases that make keys."""
@@ -135,13 +155,25 @@ class Attention(nn.Module):
         context: AttentionContext,
     ) -> Float[Tensor, "batch head query key"]:
         """The attention pattern: rows sum to one, or are zero where a query may look at nothing."""
+        return self.softmax(self.scores(q, k, context), context)
+
+    def scores(
+        self,
+        q: Float[Tensor, "batch head query d_head"],
+        k: Float[Tensor, "batch head key d_head"],
+        context: AttentionContext,
+    ) -> Float[Tensor, "batch head query key"]:
+        """Queries times keys over the scale, capped; -inf where a query may not look."""
         scores = soft_capped(q @ k.transpose(-2, -1) / self.attn_scale, self.soft_cap)
         mask = context.mask(self.visible)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        scores = self.hook_attn_scores(scores)
+        return self.hook_attn_scores(scores if mask is None else scores.masked_fill(~mask, -torch.inf))
+
+    def softmax(
+        self, scores: Float[Tensor, "batch head query key"], context: AttentionContext, edited: bool = False
+    ) -> Float[Tensor, "batch head query key"]:
+        """The pattern that scores give; `edited` ones may hold rows of nothing but -inf where no mask does."""
         pattern = as_high_precision(scores).softmax(dim=-1).to(scores.dtype)
-        if context.padding is not None or self.hook_attn_scores.hooked:
+        if edited or context.padding is not None or self.hook_attn_scores.hooked:
             # Softmax of nothing but -inf is NaN; a query that may look nowhere looks nowhere.
             pattern = pattern.masked_fill((scores == -torch.inf).all(dim=-1, keepdim=True), 0.0)
         return self.hook_pattern(pattern)

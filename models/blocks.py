@@ -18,6 +18,9 @@ class PreNormBlock(nn.Module):
     # TransformerLens' logit lens asks each block whether what it returns is the stream itself.
     hook_out_is_single_residual_stream = True
 
+    mlp_reads = "resid_mid"
+    """Which stream the MLP reads: "resid_mid" or "resid_pre"; "" where there is none."""
+
     def __init__(self, config: HookedTransformerConfig, layer: int) -> None:
         super().__init__()
         self.n_heads = config.n_heads
@@ -54,8 +57,20 @@ class PreNormBlock(nn.Module):
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block."""
         resid_pre = self.hook_resid_pre(resid_pre)
-        resid_mid = self.hook_resid_mid(resid_pre + self.attn_out(resid_pre, context, past))
-        return self.hook_resid_post(resid_mid + self.mlp_out(resid_mid))
+        resid_mid = self.after_attention(resid_pre, self.attn_out(resid_pre, context, past))
+        return self.after_mlp(resid_mid, self.mlp_out(resid_mid))
+
+    def after_attention(
+        self, resid_pre: Float[Tensor, "batch pos d_model"], attn_out: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The stream with what attention wrote."""
+        return self.hook_resid_mid(resid_pre + attn_out)
+
+    def after_mlp(
+        self, resid_mid: Float[Tensor, "batch pos d_model"], mlp_out: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The stream with what the MLP wrote."""
+        return self.hook_resid_post(resid_mid + mlp_out)
 
     def attn_out(
         self,
@@ -64,7 +79,10 @@ class PreNormBlock(nn.Module):
         past: TransformerLensKeyValueCacheEntry | None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """What attention writes, given the stream it reads."""
-        out = self.attn(*self.attention_inputs(resid), context, past)
+        return self.attention_write(self.attn(*self.attention_inputs(resid), context, past))
+
+    def attention_write(self, out: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """What goes into the stream of what attention gave: all of it, or its norm."""
         return self.hook_attn_out(self.ln1_post(out) if self.around else out)
 
     def attention_inputs(self, resid: Float[Tensor, "batch pos d_model"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,9 +100,16 @@ class PreNormBlock(nn.Module):
 
     def mlp_out(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """What the MLP writes, given the stream it reads."""
+        return self.mlp_write(self.mlp(self.mlp_input(resid)))
+
+    def mlp_input(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """The normalised input of the MLP."""
         if self.hook_mlp_in.enabled:
             resid = self.hook_mlp_in(resid.clone())
-        out = self.mlp(self.read(self.ln2, resid))
+        return self.read(self.ln2, resid)
+
+    def mlp_write(self, out: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """What goes into the stream of what the MLP gave: all of it, or its norm."""
         return self.hook_mlp_out(self.ln2_post(out) if self.around else out)
 
     def read(self, norm: nn.Module, resid: Float[Tensor, "batch pos *head d_model"]) -> Tensor:
@@ -95,6 +120,8 @@ class PreNormBlock(nn.Module):
 class AttentionOnlyBlock(PreNormBlock):
     """x + attention(norm(x))."""
 
+    mlp_reads = ""
+
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
@@ -103,12 +130,20 @@ class AttentionOnlyBlock(PreNormBlock):
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block."""
         resid_pre = self.hook_resid_pre(resid_pre)
-        return self.hook_resid_post(resid_pre + self.attn_out(resid_pre, context, past))
+        return self.hook_resid_post(self.after_attention(resid_pre, self.attn_out(resid_pre, context, past)))
+
+    def after_attention(
+        self, resid_pre: Float[Tensor, "batch pos d_model"], attn_out: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The stream with what attention wrote."""
+        return resid_pre + attn_out
 
 
 class ParallelBlock(PreNormBlock):
     """x + attention(norm(x)) + mlp(norm(x)), both reading the same stream. Source: Wang and Komatsuzaki (2021)."""
 
+    mlp_reads = "resid_pre"
+
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
@@ -117,7 +152,14 @@ class ParallelBlock(PreNormBlock):
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block."""
         resid_pre = self.hook_resid_pre(resid_pre)
-        return self.hook_resid_post(resid_pre + self.attn_out(resid_pre, context, past) + self.mlp_out(resid_pre))
+        attended = self.after_attention(resid_pre, self.attn_out(resid_pre, context, past))
+        return self.after_mlp(attended, self.mlp_out(resid_pre))
+
+    def after_attention(
+        self, resid_pre: Float[Tensor, "batch pos d_model"], attn_out: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The stream with what attention wrote, which the MLP does not read."""
+        return resid_pre + attn_out
 
 
 class PostNormBlock(PreNormBlock):
@@ -131,6 +173,8 @@ class PostNormBlock(PreNormBlock):
         super().__init__(config, layer)
         self.residual_scale = config.residual_scale
         self.attn_only = config.attn_only
+        if self.attn_only:
+            self.mlp_reads = ""
 
     def forward(
         self,
@@ -140,11 +184,21 @@ class PostNormBlock(PreNormBlock):
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block, which is normalised."""
         resid_pre = self.hook_resid_pre(resid_pre)
-        resid_mid = self.ln1(self.residual_scale * resid_pre + self.attn_out(resid_pre, context, past))
-        if self.attn_only:
-            return self.hook_resid_post(resid_mid)
-        resid_mid = self.hook_resid_mid(resid_mid)
-        return self.hook_resid_post(self.ln2(self.residual_scale * resid_mid + self.mlp_out(resid_mid)))
+        resid_mid = self.after_attention(resid_pre, self.attn_out(resid_pre, context, past))
+        return self.hook_resid_post(resid_mid) if self.attn_only else self.after_mlp(resid_mid, self.mlp_out(resid_mid))
+
+    def after_attention(
+        self, resid_pre: Float[Tensor, "batch pos d_model"], attn_out: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The stream with what attention wrote, normalised."""
+        resid_mid = self.ln1(self.residual_scale * resid_pre + attn_out)
+        return resid_mid if self.attn_only else self.hook_resid_mid(resid_mid)
+
+    def after_mlp(
+        self, resid_mid: Float[Tensor, "batch pos d_model"], mlp_out: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The stream with what the MLP wrote, normalised."""
+        return self.hook_resid_post(self.ln2(self.residual_scale * resid_mid + mlp_out))
 
     def read(self, norm: nn.Module, resid: Float[Tensor, "batch pos *head d_model"]) -> Tensor:
         """The stream as it is: it was normalised when it was written."""

@@ -38,6 +38,12 @@ class Unembed(nn.Module):
         """The logits."""
         return self.hook_out(F.linear(self.hook_in(resid), self.W_U.T, self.b_U))
 
+    def some(
+        self, resid: Float[Tensor, "row d_model"], tokens: Int[Tensor, "row column"]
+    ) -> Float[Tensor, "row column"]:
+        """The logits of each row's own tokens alone. Fires no hook: there is no whole activation to show."""
+        return torch.einsum("rd,drc->rc", resid, self.W_U[:, tokens]) + self.b_U[tokens]
+
 
 class TiedUnembed(Unembed):
     """An unembedding whose matrix is the embedding's transpose: one parameter, always equal, trained once."""

@@ -1,6 +1,6 @@
 """Which key position each query position may look at."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -45,12 +45,14 @@ class AttentionContext:
         n_past: positions already held by the key-value cache.
         padding: False at padded keys, past ones included; None where nothing is padded.
         device: where masks are made.
+        queries: the positions of the queries; None where they are the last ones.
     """
 
     n_queries: int
     n_past: int = 0
     padding: Bool[Tensor, "batch key"] | None = None
     device: torch.device | str = "cpu"
+    queries: Int[Tensor, " query"] | None = None
     _masks: dict[Visibility, Bool[Tensor, "..."] | None] = field(default_factory=dict)
 
     def position_ids(self) -> Int[Tensor, "#batch key"]:
@@ -59,9 +61,21 @@ class AttentionContext:
             return torch.arange(self.n_past + self.n_queries, device=self.device)[None]
         return (self.padding.long().cumsum(dim=1) - 1).clamp(min=0)
 
+    def some_queries(self, positions: Int[Tensor, " query"], n_keys: int) -> "AttentionContext":
+        """The same run seen from some of its positions, which look at the first `n_keys`."""
+        padding = None if self.padding is None else self.padding[:, :n_keys]
+        if torch.equal(positions, torch.arange(n_keys, device=positions.device)):
+            return AttentionContext(n_keys, 0, padding, self.device)
+        return AttentionContext(len(positions), n_keys - len(positions), padding, self.device, positions)
+
+    def of_prompts(self, prompts: Int[Tensor, " prompt"]) -> "AttentionContext":
+        """The same run with these prompts as its batch; itself where nothing is padded and all prompts are alike."""
+        return self if self.padding is None else replace(self, padding=self.padding[prompts], _masks={})
+
     def is_plainly_causal(self, rule: Visibility) -> bool:
         """Whether the mask is the lower triangle and nothing else, which the fused kernel knows by itself."""
-        return rule.causal and self.padding is None and self.n_past == 0 and not self._reaches(rule)
+        unpadded = self.padding is None and self.n_past == 0 and self.queries is None
+        return rule.causal and unpadded and not self._reaches(rule)
 
     def mask(self, rule: Visibility) -> Bool[Tensor, "#batch 1 query key"] | None:
         """True where a query may look at a key; None where every query sees every key."""
@@ -73,7 +87,8 @@ class AttentionContext:
         if not rule.causal and not self._reaches(rule):
             return None if self.padding is None else self.padding[:, None, None, :].expand(-1, 1, self.n_queries, -1)
         keys = torch.arange(self.n_past + self.n_queries, device=self.device)
-        allowed = rule.allowed(keys[self.n_past :], keys)[None, None]
+        queries = keys[self.n_past :] if self.queries is None else self.queries
+        allowed = rule.allowed(queries, keys)[None, None]
         return allowed if self.padding is None else allowed & self.padding[:, None, None, :]
 
     def _reaches(self, rule: Visibility) -> bool:

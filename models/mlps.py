@@ -29,8 +29,16 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """What the layer writes into the stream."""
+        return self.output(self.neurons(x))
+
+    def neurons(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_mlp"]:
+        """The neurons' activations as the output matrix reads them."""
         pre = self.hook_pre(F.linear(x, self.W_in.T, self.b_in))
-        return F.linear(self.hook_post(self.activated(pre)), self.W_out.T, self.b_out)
+        return self.hook_post(self.activated(pre))
+
+    def output(self, post: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_model"]:
+        """What the neurons write into the stream, plus b_out."""
+        return F.linear(post, self.W_out.T, self.b_out)
 
     def activated(self, pre: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_mlp"]:
         """The neurons' activations."""
@@ -66,12 +74,11 @@ class GatedMLP(MLP):
         self.W_gate = nn.Parameter(torch.empty_like(self.W_in))
         self.hook_pre_linear = HookPoint("batch pos d_mlp")
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """What the layer writes into the stream."""
+    def neurons(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_mlp"]:
+        """The neurons' activations as the output matrix reads them: gated, with the bias."""
         gate = self.hook_pre(F.linear(x, self.W_gate.T))
         linear = self.hook_pre_linear(F.linear(x, self.W_in.T))
-        post = self.hook_post(self.act_fn(gate) * linear + self.b_in)
-        return F.linear(post, self.W_out.T, self.b_out)
+        return self.hook_post(self.act_fn(gate) * linear + self.b_in)
 
 
 def make_mlp(config: HookedTransformerConfig) -> MLP:

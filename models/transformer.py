@@ -133,16 +133,35 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
             residual = self.blocks[layer](residual, context, past_kv_cache and past_kv_cache[layer])
         if stop_at_layer is not None:
             return residual
-        residual = self.ln_final(residual)
         if return_type is None:
+            self.ln_final(residual)
             return None
-        logits = soft_capped(self.unembed(residual), self.cfg.output_logits_soft_cap)
+        logits = self.logits_of(residual)
         if return_type == "logits":
             return logits
         if tokens is None:
             raise InputError(f"return_type={return_type!r} with start_at_layer needs the tokens as targets")
         loss = self.loss_fn(logits, tokens, attention_mask, per_token=loss_per_token)
         return loss if return_type == "loss" else Output(logits, loss)
+
+    def logits_of(self, residual: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_vocab_out"]:
+        """The logits of the stream behind the last block: the final norm, the unembedding, the soft cap."""
+        return soft_capped(self.unembed(self.ln_final(residual)), self.cfg.output_logits_soft_cap)
+
+    def some_logits_of(
+        self, residual: Float[Tensor, "row d_model"], tokens: Int[Tensor, "row column"]
+    ) -> Float[Tensor, "row column"]:
+        """The same of each row's own tokens alone, without computing the others. The unembedding's hooks do not fire.
+
+        Args:
+            residual: rows of the stream behind the last block, of any prompts and positions.
+        """
+        return soft_capped(self.unembed.some(self.ln_final(residual[None])[0], tokens), self.cfg.output_logits_soft_cap)
+
+    def context_of(self, tokens: Int[Tensor, "batch pos"]) -> AttentionContext:
+        """What attention knows about a run on these tokens: their positions, and which of them are padding."""
+        tokens, mask = self._tokens_and_mask(tokens, None, None, None)
+        return self._context(tokens.shape, mask, None)
 
     def loss_fn(
         self,
