@@ -2,7 +2,14 @@
 
 import errno
 
-from interp.errors import DegenerateBaselineError, MetricError, NonFiniteError, TokensError
+from interp.errors import (
+    DegenerateBaselineError,
+    MetricError,
+    NonFiniteError,
+    TaskFileError,
+    TokensError,
+    UnknownTaskError,
+)
 from models.errors import CheckpointError, ConfigError, CorpusError, InputError, TokenizerError, TrainingError
 
 from .errors import (
@@ -33,8 +40,10 @@ _CODES: dict[type[BaseException], int] = {
     ComparisonError: USAGE,
     TokensError: USAGE,
     MetricError: USAGE,
+    UnknownTaskError: USAGE,
     BadFileError: BAD_FILE,
     CheckpointError: BAD_FILE,
+    TaskFileError: BAD_FILE,
     ConfigError: BAD_FILE,
     CorpusError: BAD_FILE,
     InvalidResultError: INVALID_RESULT,

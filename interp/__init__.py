@@ -22,9 +22,11 @@ from .errors import NotASumError as NotASumError
 from .errors import OutOfRangeError as OutOfRangeError
 from .errors import PointOffError as PointOffError
 from .errors import ShapeError as ShapeError
+from .errors import TaskFileError as TaskFileError
 from .errors import TokensError as TokensError
 from .errors import UnchangedError as UnchangedError
 from .errors import UnknownPointError as UnknownPointError
+from .errors import UnknownTaskError as UnknownTaskError
 from .hooks import edited as edited
 from .interventions import add as add
 from .interventions import freeze as freeze
@@ -47,5 +49,10 @@ from .sites import site as site
 from .sites import sites as sites
 from .statistics import over_prompts as over_prompts
 from .sweep import sweep as sweep
+from .tasks import Pair as Pair
+from .tasks import PromptPairs as PromptPairs
+from .tasks import Task as Task
+from .tasks import built_in as built_in
+from .tasks import read_task as read_task
 from .weights import composition_scores as composition_scores
 from .weights import copying_scores as copying_scores

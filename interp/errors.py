@@ -72,6 +72,22 @@ class NotASumError(ValueError):
     """A stream, score or set of logits that is no sum of what was written, so that it has no shares."""
 
 
+class TaskFileError(ValueError):
+    """A file of prompt pairs that is not what it should be; the message names the row."""
+
+
+class UnknownTaskError(KeyError):
+    """A name that no built-in task has."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        super().__init__(f"no task is called {name!r}.{did_you_mean(name, known)} There are {', '.join(known)}.")
+
+    def __str__(self) -> str:
+        # As above: KeyError would show the sentence behind escapes.
+        return self.args[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x' or 'y'?` for the nearest known names, or nothing."""
     nearest = get_close_matches(name, list(known), n=3, cutoff=0.5)
