@@ -4,11 +4,16 @@ import errno
 
 from interp.errors import (
     DegenerateBaselineError,
+    EffectsFileError,
+    EngineError,
+    JournalError,
+    MemoryBudgetError,
     MetricError,
     NonFiniteError,
     TaskFileError,
     TokensError,
     UnknownTaskError,
+    VerificationError,
 )
 from models.errors import CheckpointError, ConfigError, CorpusError, InputError, TokenizerError, TrainingError
 
@@ -41,14 +46,19 @@ _CODES: dict[type[BaseException], int] = {
     TokensError: USAGE,
     MetricError: USAGE,
     UnknownTaskError: USAGE,
+    EngineError: USAGE,
+    MemoryBudgetError: USAGE,
     BadFileError: BAD_FILE,
     CheckpointError: BAD_FILE,
+    EffectsFileError: BAD_FILE,
     TaskFileError: BAD_FILE,
+    JournalError: BAD_FILE,
     ConfigError: BAD_FILE,
     CorpusError: BAD_FILE,
     InvalidResultError: INVALID_RESULT,
     NonFiniteError: INVALID_RESULT,
     DegenerateBaselineError: INVALID_RESULT,
+    VerificationError: INVALID_RESULT,
     TrainingError: INVALID_RESULT,
     FloatingPointError: INVALID_RESULT,
     KeyboardInterrupt: INTERRUPTED,

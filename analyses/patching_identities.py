@@ -6,6 +6,8 @@ from torch import Tensor
 
 from interp.effects import Effects
 from interp.engine import plain
+from interp.hooks import edited as edited_by
+from interp.interventions import patch
 from interp.invariants.invariant import ROUNDING
 from interp.metrics import Metric
 from interp.sites import Cell, site
@@ -42,7 +44,8 @@ def identities(model: Any, pairs: Pairs, metric: Metric, maps: Maps, streams: Ef
 
 def _change(model: Any, edited: Tensor, source: Tensor, cell: Cell, metric: Metric, streams: Effects) -> Tensor:
     _, values = plain.activations(model, source, [cell.name])
-    return plain.run(model, edited, [cell], values, metric)[:, 0].cpu() - streams.base
+    with edited_by(model, {cell: patch(cell.read(values[cell.name]))}):
+        return metric(model(edited)).cpu() - streams.base
 
 
 def _first_dead(model: Any, maps: Maps) -> Cell | None:

@@ -1,13 +1,12 @@
-"""Cells of a sweep that cannot change the metric, and why: known beforehand, so they need no run."""
+"""Changes of a sweep that cannot matter, and why: known beforehand, so they need no run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
-from torch import Tensor
 
 from .metrics import Metric
+from .replacing import Change, Replacement
 from .sites import Cell
 
 SAME = "the intervention changes nothing there: the value is the same in both runs"
@@ -22,39 +21,42 @@ _BEHIND_KEYS_AND_VALUES = (
 
 def why_dead(
     model: Any,
-    cells: Sequence[Cell],
-    base: Mapping[str, Shaped[Tensor, "batch ..."]],
-    values: Mapping[str, Shaped[Tensor, "batch ..."]],
-    metric: Metric,
+    changes: Sequence[Change],
+    replacements: Mapping[str, Replacement],
+    metrics: Sequence[Metric],
     length: int,
 ) -> list[str | None]:
-    """For each cell the reason why it cannot matter, or None.
-
-    Args:
-        base: the activations of the run that is edited.
-        values: what is put in their place.
-    """
-    return [
-        SAME
-        if torch.equal(cell.read(base[cell.name]), cell.read(values[cell.name]))
-        else UNREAD
-        if _unread(model, cell, metric, length)
-        else None
-        for cell in cells
-    ]
+    """For each change the reason why it cannot matter, or None."""
+    every = any(metric.positions is None for metric in metrics)
+    read = set(range(length)) if every else {at % length for metric in metrics for at in metric.positions or ()}
+    return [_why(model, change, replacements, read, length) for change in changes]
 
 
-def _unread(model: Any, cell: Cell, metric: Metric, length: int) -> bool:
+def _why(
+    model: Any, change: Change, replacements: Mapping[str, Replacement], read: set[int], length: int
+) -> str | None:
+    differing = [cell for cell in change if _differs(cell, replacements[cell.name])]
+    if not differing:
+        return SAME
+    return UNREAD if all(_unread(model, cell, read, length) for cell in differing) else None
+
+
+def _differs(cell: Cell, replacement: Replacement) -> bool:
+    values = cell.read(replacement.values)
+    return bool(values.any()) if replacement.added else not torch.equal(cell.read(replacement.base), values)
+
+
+def _unread(model: Any, cell: Cell, read: set[int], length: int) -> bool:
     position = _position(cell)
-    if position is None or metric.positions is None:
+    if position is None:
         return False
-    read = {at % length for at in metric.positions}
+    position %= length
     causal = getattr(model.cfg, "attention_dir", None) == "causal"
-    if causal and position % length > max(read):
+    if causal and position > max(read):
         return True
     last = cell.name.startswith(f"blocks.{model.cfg.n_layers - 1}.")
     point = cell.name.rpartition(".")[2]
-    return last and point in _BEHIND_KEYS_AND_VALUES and position % length not in read
+    return last and point in _BEHIND_KEYS_AND_VALUES and position not in read
 
 
 def _position(cell: Cell) -> int | None:

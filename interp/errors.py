@@ -68,6 +68,30 @@ class DegenerateBaselineError(ValueError):
     """Two runs that a metric cannot tell apart, so that no effect can be set in proportion to their difference."""
 
 
+class MemoryBudgetError(MemoryError):
+    """Work whose smallest part does not fit the memory that it was given."""
+
+
+class EngineError(ValueError):
+    """A sweep that the engine asked for cannot run; the message says why, and which can."""
+
+
+class JournalError(ValueError):
+    """A folder of a sweep's finished parts that belongs to another sweep, or holds what cannot be read."""
+
+
+class VerificationError(RuntimeError):
+    """Cells run again the plain way came out differently than rounding explains."""
+
+
+class AlignmentError(ValueError):
+    """Results, or parts of one, that do not belong to the same cells, prompts or metric."""
+
+
+class EffectsFileError(ValueError):
+    """A folder that does not hold saved effects, or not as they were saved."""
+
+
 class NotASumError(ValueError):
     """A stream, score or set of logits that is no sum of what was written, so that it has no shares."""
 

@@ -1,163 +1,274 @@
-"""One intervention at many cells, one at a time: which places carry the difference between two runs."""
+"""One intervention at many cells: which places of a model carry the difference between two runs."""
 
-from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, overload
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from .dead_cells import why_dead
 from .effects import Direction, Effects
 from .engine import plain
-from .errors import AxisError, OutOfRangeError, TokensError
-from .interventions import mean, resample
+from .engine.support import why_not
+from .errors import EngineError
+from .grid import POINTS, Grid, Place, grid, sets_grid
 from .metrics import Metric
-from .pairing import fitting_reference, paired, require_gap
-from .protocol import HookedModel
-from .sites import Cell, Layers, Site, sites
+from .pairing import fitting_reference, paired
+from .prepared_sweep import Engine, PreparedSweep, points_to_keep
+from .replacing import Intervention, Replacement, require_finite, stand_in
+from .sites import Layers, sites
+from .sweep_run import SweepRun
+from .two_runs import TwoRuns, two_runs
 
-Intervention = Literal["patch", "zero", "mean", "resample"]
-
-POINTS = {
-    **{name: f"blocks.*.hook_{name}" for name in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")},
-    **{name: f"blocks.*.attn.hook_{name}" for name in ("z", "q", "k", "v", "pattern", "attn_scores")},
-    "mlp_post": "blocks.*.mlp.hook_post",
-}
-"""Short names for the points of every block; any pattern of hook names will do as well."""
+Tokens = Int[Tensor, "prompt pos"]
+Counterparts = Int[Tensor, "corrupted_prompt corrupted_pos"]
+Reference = Int[Tensor, "reference reference_pos"]
 
 
-@torch.no_grad()
+@overload
 def sweep(
-    model: HookedModel,
-    clean: Int[Tensor, "prompt pos"],
-    corrupted: Int[Tensor, "corrupted_prompt corrupted_pos"],
+    model: Any,
+    clean: Tokens,
+    corrupted: Counterparts,
     point: str,
     over: Sequence[str],
     metric: Metric,
     *,
     direction: Direction,
+    **options: Any,
+) -> Effects: ...
+
+
+@overload
+def sweep(
+    model: Any,
+    clean: Tokens,
+    corrupted: Counterparts,
+    point: str,
+    over: Sequence[str],
+    metric: Sequence[Metric],
+    *,
+    direction: Direction,
+    **options: Any,
+) -> dict[str, Effects]: ...
+
+
+def sweep(  # type: ignore[misc]  # the overloads leave out the names of the options, for brevity
+    model: Any,
+    clean: Tokens,
+    corrupted: Counterparts,
+    point: str,
+    over: Sequence[str],
+    metric: Metric | Sequence[Metric],
+    *,
+    direction: Direction,
     intervention: Intervention = "patch",
-    reference: Int[Tensor, "reference reference_pos"] | None = None,
+    reference: Reference | None = None,
+    per_position: bool = True,
+    vector: Float[Tensor, "..."] | None = None,
     seed: int = 0,
     layers: Layers | None = None,
+    window: int = 1,
     only: Mapping[str, Sequence[int]] | None = None,
+    freeze: Sequence[str] = (),
+    engine: Engine | None = None,
+    max_memory: int | None = None,
     broadcast: bool = False,
-) -> Effects:
-    """The effect of the intervention at each cell of a point, on every prompt.
+    clusters: Sequence[str] = (),
+    out: str | Path | None = None,
+    verify: int = 0,
+    progress: bool | None = None,
+) -> Effects | dict[str, Effects]:
+    """The effect of the intervention at each cell of a point, on every prompt; of several metrics, each by its name.
 
     Args:
         point: one of `POINTS` ("resid_pre", "z", …) or a pattern of hook names, `blocks.*.hook_resid_pre`.
         over: the axes that tell cells apart: "layer", then axes of the point, `("layer", "head", "pos")`. An axis that
             is left out is changed as a whole.
+        metric: what is measured; of several, one sweep gives all.
         direction: "denoising" edits the corrupted run with values of the clean one, "noising" the reverse.
-        intervention: "patch" puts in the other run's value; "zero" zeros; "mean" the mean of the reference at each
-            position; "resample" the value of a prompt of the reference, the same draw at every cell.
+        intervention: "patch" puts in the other run's value; "zero" zeros; "mean" the mean of the reference;
+            "resample" the value of a prompt of the reference, the same draw at every cell; "add" adds `vector`.
         reference: the prompts of mean and resample; by default those of the other run.
-        seed: of the draw.
+        per_position: whether the mean is one for each position, or one for all.
+        vector: what "add" adds, of the last axes of the point's activation: `[d_model]`, `[head d_head]`.
+        seed: of the draw, and of the choice of cells to verify.
         layers: only these blocks.
+        window: so many blocks in a row are changed together; the first gives the cell its layer.
         only: of these axes only these indices, `{"pos": [4, 5]}`.
+        freeze: points that keep the edited run's own activation whatever is changed before them ("pattern").
+        engine: "wavefront", exact and fast, or "hooks", one forward pass for each cell; by default the first
+            where the model allows it.
+        max_memory: bytes that the sweep may take beside the model; by default half of what is free.
         broadcast: lets a single prompt on one side stand for all on the other.
+        clusters: each prompt's template, where prompts of one template are not independent.
+        out: a folder that is written as the sweep goes on, and from which a sweep that was stopped goes on.
+        verify: so many cells, drawn at random, are run again the plain way.
+        progress: whether a bar is drawn on stderr; by default where it is a terminal.
 
     Raises:
         TokensError: prompts that have no partner, position by position; the message shows both.
         DegenerateBaselineError: a prompt that is the same in both runs, or a metric that cannot tell the runs apart.
         AxisError, OutOfRangeError: axes or indices that the point does not have.
+        EngineError: the engine that is asked for cannot run this sweep; the message says why.
+        MemoryBudgetError: the smallest part of it does not fit the memory.
+        VerificationError: a cell that was run again came out differently than rounding explains.
+        JournalError: `out` holds another sweep, or cannot be written.
         The errors of `sites`, of the metric, and of `edited`.
+
+    Source: docs/engine.md says how the exact engine works.
     """
-    clean, corrupted = paired(model, clean, corrupted, broadcast)
-    if direction not in get_args(Direction) or intervention not in get_args(Intervention):
-        raise ValueError(
-            f"direction={direction!r} must be one of {get_args(Direction)}, intervention={intervention!r} one of "
-            f"{get_args(Intervention)}"
-        )
-    found = sites(model, POINTS.get(point, point), layers=layers)
-    edited, other = (corrupted, clean) if direction == "denoising" else (clean, corrupted)
-    names = [site.name for site in found]
-    logits, base = plain.activations(model, edited, names)
-    other_logits, other_values = plain.activations(model, other, names)
-    before, beyond = metric(logits), metric(other_logits)
-    runs = (beyond, before) if direction == "denoising" else (before, beyond)
-    require_gap(*runs, logits, metric.name)
-    if intervention != "patch" and reference is not None:
-        _, other_values = plain.activations(model, fitting_reference(model, reference, edited), names)
-    values = {name: _replacement(intervention, base[name], other_values[name], seed) for name in names}
-    coordinates = _coordinates(found, base, over, only or {})
-    cells = _cells(found, over, coordinates)
-    reasons = why_dead(model, cells, base, values, metric, edited.shape[1])
-    alive = [at for at, reason in enumerate(reasons) if reason is None]
-    measured = before.cpu()[:, None].repeat(1, len(cells))
-    if alive:
-        measured[:, alive] = plain.run(model, edited, [cells[at] for at in alive], values, metric).cpu()
-    shape = [len(of) for of in coordinates]
-    return Effects(
-        point=POINTS.get(point, point),
-        intervention=intervention,
-        direction=direction,
-        metric=metric.name,
-        axes=tuple(over),
-        coordinates=coordinates,
-        values=measured.reshape(len(before), *shape),
-        clean=runs[0].cpu(),
-        corrupted=runs[1].cpu(),
-        dead=torch.tensor([reason is not None for reason in reasons]).reshape(shape),
-        notes=_notes(reasons),
+    ready = prepare_sweep(
+        model, clean, corrupted, point, over, metric,
+        direction=direction, intervention=intervention, reference=reference, per_position=per_position, vector=vector,
+        seed=seed, layers=layers, window=window, only=only, freeze=freeze, engine=engine, max_memory=max_memory,
+        broadcast=broadcast, clusters=clusters,
+    )  # fmt: skip
+    return ready.run(out=out, verify=verify, progress=progress)
+
+
+def prepare_sweep(
+    model: Any,
+    clean: Tokens,
+    corrupted: Counterparts,
+    point: str,
+    over: Sequence[str],
+    metric: Metric | Sequence[Metric],
+    *,
+    direction: Direction,
+    intervention: Intervention = "patch",
+    reference: Reference | None = None,
+    per_position: bool = True,
+    vector: Float[Tensor, "..."] | None = None,
+    seed: int = 0,
+    layers: Layers | None = None,
+    window: int = 1,
+    only: Mapping[str, Sequence[int]] | None = None,
+    freeze: Sequence[str] = (),
+    engine: Engine | None = None,
+    max_memory: int | None = None,
+    broadcast: bool = False,
+    clusters: Sequence[str] = (),
+) -> SweepRun:
+    """The sweep, ready to run: its `plan` tells what it will cost, `run()` gives the effects. See `sweep`."""
+    what = _What(direction, intervention, reference, per_position, vector, seed, tuple(freeze), engine, max_memory)
+    pattern = POINTS.get(point, point)
+    found = sites(model, pattern, layers=layers)
+
+    def cells(length: int) -> Grid:
+        return grid(found, length, over, only or {}, window)
+
+    return _prepared(model, paired(model, clean, corrupted, broadcast), cells, pattern, metric, what, clusters)
+
+
+def joint(
+    model: Any,
+    clean: Tokens,
+    corrupted: Counterparts,
+    sets: Mapping[str, Sequence[Place]],
+    metric: Metric | Sequence[Metric],
+    *,
+    direction: Direction,
+    intervention: Intervention = "patch",
+    reference: Reference | None = None,
+    per_position: bool = True,
+    seed: int = 0,
+    freeze: Sequence[str] = (),
+    engine: Engine | None = None,
+    max_memory: int | None = None,
+    broadcast: bool = False,
+    clusters: Sequence[str] = (),
+    out: str | Path | None = None,
+    verify: int = 0,
+    progress: bool | None = None,
+) -> Effects | dict[str, Effects]:
+    """The effect of changing several places at once, for each set of places; its one axis is "set".
+
+    Args:
+        sets: by label, the places: cells (`site(model, name).at(head=2)`), or a point with the indices that fix it,
+            `("z", {"layer": 1, "head": 2})`.
+
+    The other arguments and the errors are those of `sweep`.
+    """
+    what = _What(direction, intervention, reference, per_position, None, seed, tuple(freeze), engine, max_memory)
+    cells = sets_grid(model, sets)
+    points = ", ".join(dict.fromkeys(cell.name for change in cells.changes for cell in change))
+    pairs = paired(model, clean, corrupted, broadcast)
+    ready = _prepared(model, pairs, lambda _: cells, points, metric, what, clusters)
+    return ready.run(out=out, verify=verify, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _What:
+    """What is done at the cells, and how."""
+
+    direction: Direction
+    intervention: Intervention
+    reference: Tensor | None
+    per_position: bool
+    vector: Tensor | None
+    seed: int
+    freeze: tuple[str, ...]
+    engine: Engine | None
+    max_memory: int | None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("direction", Direction), ("intervention", Intervention)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {get_args(allowed)}")
+        if self.engine not in (None, *get_args(Engine)):
+            raise ValueError(f"engine={self.engine!r} must be one of {get_args(Engine)}, or None to choose")
+        if self.vector is not None and self.intervention != "add":
+            raise ValueError(f"vector is what 'add' adds; the intervention is {self.intervention!r}")
+        if self.reference is not None and self.intervention in ("patch", "add"):
+            raise ValueError(f"reference is for 'mean' and 'resample'; the intervention is {self.intervention!r}")
+
+
+@torch.no_grad()
+def _prepared(
+    model: Any,
+    pairs: tuple[Tensor, Tensor],
+    cells: Callable[[int], Grid],
+    point: str,
+    metric: Metric | Sequence[Metric],
+    what: _What,
+    clusters: Sequence[str],
+) -> SweepRun:
+    metrics = (metric,) if isinstance(metric, Metric) else tuple(metric)
+    over = cells(pairs[0].shape[1])
+    frozen = [one.name for name in what.freeze for one in sites(model, POINTS.get(name, name))]
+    names = list(dict.fromkeys(cell.name for change in over.changes for cell in change))
+    both = sorted(set(frozen) & set(names))
+    if both:
+        raise ValueError(f"{both[0]} is changed by the sweep, so it cannot be frozen as well")
+    engine = _chosen(what.engine, model, over, frozen)
+    keep = points_to_keep(model, over.changes, frozen, engine)
+    runs = two_runs(model, *pairs, what.direction, metrics, names, keep)
+    replacements = {name: _replacement(name, runs, what) for name in names}
+    ready = PreparedSweep(runs, over.changes, replacements, frozen, engine, what.max_memory)
+    return SweepRun(ready, over, point, what.intervention, what.seed, tuple(clusters), isinstance(metric, Metric))
+
+
+def _replacement(name: str, runs: TwoRuns, what: _What) -> Replacement:
+    base = runs.base[name]
+    if what.reference is None:
+        other = runs.other[name]
+    else:
+        fitting = fitting_reference(runs.model, what.reference, runs.edited)
+        other = plain.activations(runs.model, fitting, [name])[1][name]
+    values = stand_in(
+        what.intervention, base, other, per_position=what.per_position, vector=what.vector, seed=what.seed
     )
+    require_finite(name, values)
+    return Replacement(base, values, added=what.intervention == "add")
 
 
-def _replacement(intervention: Intervention, base: Tensor, reference: Tensor, seed: int) -> Tensor:
-    match intervention:
-        case "patch":
-            return reference
-        case "zero":
-            return torch.zeros_like(base)
-        case "mean":
-            _require_several(intervention, reference)
-            return mean(reference)(base)
-        case "resample":
-            _require_several(intervention, reference)
-            return resample(reference, torch.Generator().manual_seed(seed))(base)
-
-
-def _require_several(intervention: str, reference: Tensor) -> None:
-    if len(reference) < 2:
-        raise TokensError(f"{intervention} needs at least two reference prompts, and there is one: give reference=")
-
-
-def _coordinates(
-    found: Sequence[Site], base: Mapping[str, Tensor], over: Sequence[str], only: Mapping[str, Sequence[int]]
-) -> tuple[tuple[int, ...], ...]:
-    """What the indices of each axis stand for."""
-    if not over or over[0] != "layer" or len(set(over)) != len(over):
-        raise AxisError(f"over={tuple(over)} must begin with 'layer' and name each axis once")
-    unused = set(only) - set(over[1:])
-    if unused:
-        raise AxisError(f"only restricts {sorted(unused)}, which over={tuple(over)} does not have as axes of the point")
-    first, shape = found[0], base[found[0].name].shape
-    if not all(site.name.startswith("blocks.") for site in found):
-        raise AxisError(f"{first.name} is in no block, so it has no layer to sweep over")
-    coordinates = [tuple(int(site.name.split(".")[1]) for site in found)]
-    if len(set(coordinates[0])) < len(found):
-        raise AxisError(f"{first.name} and {found[1].name} are in one block; a sweep is over one point of each")
-    for axis in over[1:]:
-        first.index(**{axis: 0})
-        size = shape[first.axes.index(axis)]
-        chosen = tuple(only.get(axis, range(size)))
-        if not chosen or any(not 0 <= at < size for at in chosen):
-            raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name some of 0 to {size - 1}")
-        coordinates.append(chosen)
-    return tuple(coordinates)
-
-
-def _cells(found: Sequence[Site], over: Sequence[str], coordinates: tuple[tuple[int, ...], ...]) -> list[Cell]:
-    inside = list(product(*coordinates[1:]))
-    return [site.at(**dict(zip(over[1:], indices, strict=True))) for site in found for indices in inside]
-
-
-def _notes(reasons: Sequence[str | None]) -> tuple[str, ...]:
-    counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason is not None}
-    notes = [f"{count} of {len(reasons)} cells cannot matter: {reason}" for reason, count in counts.items()]
-    if sum(counts.values()) == len(reasons):
-        notes.insert(0, "no effect is possible at these cells: every value is zero by construction, not a finding")
-    return tuple(notes)
+def _chosen(engine: Engine | None, model: Any, over: Grid, frozen: Sequence[str]) -> Engine:
+    if engine == "hooks":
+        return engine
+    why = why_not(model, over.changes, frozen)
+    if engine == "wavefront" and why is not None:
+        raise EngineError(f"engine='wavefront' cannot run this sweep: {why}. engine='hooks' can")
+    return "wavefront" if why is None else "hooks"

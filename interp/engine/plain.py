@@ -1,4 +1,4 @@
-"""The plain engine: one hooked forward pass for each cell. For any model of the protocol, and the oracle of others."""
+"""The plain engine: one hooked forward pass for each change, on any model of the protocol: the oracle of the other."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from ..hooks import edited
-from ..interventions import patch
+from ..hooks import Edit, edited
+from ..interventions import add, freeze, patch
 from ..metrics import Metric
+from ..replacing import Change, Replacement
 from ..sites import Cell
 
 Activations = Mapping[str, Shaped[Tensor, "batch ..."]]
@@ -36,15 +37,27 @@ def activations(
 
 @torch.no_grad()
 def run(
-    model: Any, tokens: Int[Tensor, "batch pos"], cells: Sequence[Cell], values: Activations, metric: Metric
-) -> Float[Tensor, "batch cell"]:
-    """The metric of each prompt with one cell changed, for each cell.
+    model: Any,
+    tokens: Int[Tensor, "batch pos"],
+    changes: Iterable[Change],
+    replacements: Mapping[str, Replacement],
+    metrics: Sequence[Metric],
+    frozen: Activations | None = None,
+) -> Iterable[Float[Tensor, "metric batch"]]:
+    """Each metric of each prompt with one change in place, for one change after the other.
 
     Args:
-        values: what stands at the points of the cells instead, each a whole activation; a cell takes its own part.
+        replacements: by hook name, what stands in there: whole activations, of which a cell takes its own part.
+        frozen: by hook name, activations that stay what they are given here.
     """
-    columns = []
-    for cell in cells:
-        with edited(model, {cell: patch(cell.read(values[cell.name]))}):
-            columns.append(metric(model(tokens)))
-    return torch.stack(columns, dim=1)
+    held: dict[str | Cell, Edit] = {name: freeze(values) for name, values in (frozen or {}).items()}
+    for change in changes:
+        edits = held | {cell: _edit(cell, replacements[cell.name]) for cell in change}
+        with edited(model, edits):
+            logits = model(tokens)
+        yield torch.stack([metric(logits) for metric in metrics])
+
+
+def _edit(cell: Cell, replacement: Replacement) -> Edit:
+    values = cell.read(replacement.values)
+    return add(values) if replacement.added else patch(values)

@@ -1,6 +1,6 @@
 """What patching must do where its effect is known beforehand, on every kind of model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from interp.engine import plain
 from interp.errors import AxisError, DegenerateBaselineError, EmptyMatchError, OutOfRangeError, TokensError
 from interp.hooks import edited
 from interp.metrics import Divergence, Function, LogitDifference, LogProbability, Metric
+from interp.replacing import Replacement
 from interp.sites import site
 from interp.sweep import sweep
 from models import HookedTransformer
@@ -36,6 +37,11 @@ def pair(length: int = 5, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 def difference() -> LogitDifference:
     return LogitDifference(ANSWER, WRONG)
+
+
+def replacements(values: Mapping[str, torch.Tensor]) -> dict[str, Replacement]:
+    """The values standing in for themselves: what stood there does not matter to an engine that runs every cell."""
+    return {name: Replacement(value, value) for name, value in values.items()}
 
 
 def swept_or_rejected(
@@ -99,8 +105,8 @@ def test_cells_that_are_labelled_dead_change_nothing_when_they_are_run(changes, 
         for layer, *at in (effects.cells[at] for at in dead)
     ]
     if cells:
-        ran = plain.run(model, corrupted, cells, values, metric)
-        assert_close(effects.values.flatten(1)[:, dead], ran, rtol=1e-10, atol=1e-10)
+        ran = [*plain.run(model, corrupted, [(cell,) for cell in cells], replacements(values), [metric])]
+        assert_close(effects.values.flatten(1)[:, dead], torch.cat(ran).T, rtol=1e-10, atol=1e-10)
 
 
 def test_a_patch_with_its_own_values_changes_nothing():
@@ -109,11 +115,8 @@ def test_a_patch_with_its_own_values_changes_nothing():
     _, own = plain.activations(model, clean, names)
     cells = [site(model, name).at(head=head) for name in names for head in range(4)]
     metric = difference()
-    assert_close(
-        plain.run(model, clean, cells, own, metric),
-        metric(model(clean)).detach()[:, None].expand(-1, 8),
-        rtol=0, atol=1e-13,
-    )  # fmt: skip
+    ran = [*plain.run(model, clean, [(cell,) for cell in cells], replacements(own), [metric])]
+    assert_close(torch.cat(ran), metric(model(clean)).detach().expand(8, -1), rtol=0, atol=1e-13)
 
 
 def test_swapping_the_roles_swaps_the_runs_and_swapping_the_answers_the_sign():
@@ -170,7 +173,7 @@ def test_every_cell_of_a_resample_sees_the_same_draw_whatever_else_is_swept():
     alone = sweep(
         model, clean, corrupted, "z", ("layer", "head"), difference(), layers=1, only={"head": [2]}, **options
     )
-    assert torch.equal(alone.values[:, 0, 0], whole.values[:, 1, 2])
+    assert_close(alone.values[:, 0, 0], whole.values[:, 1, 2], rtol=0, atol=1e-12)
     assert alone.coordinates == ((1,), (2,))
 
 
@@ -179,7 +182,7 @@ def test_a_restriction_gives_the_same_cells():
     over = ("layer", "head", "pos")
     whole = sweep(model, clean, corrupted, "z", over, difference(), direction="denoising")
     part = sweep(model, clean, corrupted, "z", over, difference(), direction="denoising", only={"pos": [4, 2]})
-    assert torch.equal(part.values, whole.values[..., [4, 2]])
+    assert_close(part.values, whole.values[..., [4, 2]], rtol=0, atol=1e-12)
     assert part.to_frame().pos.tolist() == [4, 2] * 8
 
 

@@ -1,0 +1,251 @@
+"""Attention of packed rows: lanes that carry the same positions attend together, to their own and the base run's keys.
+
+The model's own functions do the work; this file only decides which rows they are given.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from .changes import RowReplacement
+from .lane_edits import LaneEdits
+from .rows import Numbers, Rows
+from .schedule import LayerRows
+
+MOST_KEYS = 65_536
+"""Keys of all lanes that attend in one call: more would only take memory."""
+
+
+class Attending:
+    """What attention needs of the base run: its keys, values and queries, its positions and padding."""
+
+    def __init__(
+        self, model: Any, context: Any, base: Mapping[str, Shaped[Tensor, "prompt pos ..."]], n_keys: int
+    ) -> None:
+        """The attention of a model on some prompts.
+
+        Args:
+            context: what the model's attention knows of the run (`model.context_of(tokens)`).
+            base: by hook name, the activations of the run in which nothing is changed, as rows.
+            n_keys: positions behind these are never looked at.
+        """
+        self.model = model
+        self.context = context
+        self.base = base
+        self.n_keys = n_keys
+        self._contexts: dict[bytes, Any] = {}
+
+    def z(
+        self,
+        at: LayerRows,
+        normed: Float[Tensor, "row d_model"],
+        pre: Rows,
+        queries: Rows,
+        edits: LaneEdits,
+        frozen: Collection[str],
+    ) -> Float[Tensor, "query_row head d_head"]:
+        """What each head reads, for the rows of `queries`.
+
+        Args:
+            normed: what the layer sees of the stream, for the rows of `pre`.
+        """
+        attn = self.model.blocks[at.layer].attn
+        asking = pre.with_mask(pre.mask & queries.mask)
+        mine = asking.carried(normed, pre, None)
+        q = attn.turned_queries(attn.queries(mine[None]), self._ids(asking))[0]
+        k = attn.turned_keys(attn.keys(normed[None]), self._ids(pre))[0]
+        v = attn.values(normed[None])[0]
+        found: list[Tensor] = []
+        numbers: list[np.ndarray] = []
+        for lanes in self._alike(pre, queries):
+            bucket = _Bucket(self, at.layer, lanes, pre, queries, edits, frozen)
+            found.append(bucket.z(bucket.composed_q(q, asking), bucket.composed_k(k), bucket.composed_v(v)))
+            numbers.append(queries.within(*bucket.rows_of(queries)))
+        return _in_order(found, numbers, queries)
+
+    def _ids(self, rows: Rows) -> Int[Tensor, "1 row"]:
+        ids = self.context.position_ids()
+        prompt = rows.prompt_index if len(ids) > 1 else torch.zeros_like(rows.prompt_index)
+        return ids[prompt, rows.position_index][None]
+
+    def _alike(self, pre: Rows, queries: Rows) -> Iterator[Int[np.ndarray, " lane"]]:
+        """Groups of lanes that carry the same rows in and ask for the same ones."""
+        alive = np.flatnonzero(queries.mask.any(axis=1))
+        keys = np.packbits(np.concatenate([queries.mask[alive], pre.mask[alive]], axis=1), axis=1)
+        _, kind = np.unique(keys, axis=0, return_inverse=True)
+        most = max(1, MOST_KEYS // self.n_keys)
+        for one in range(int(kind.max()) + 1 if len(alive) else 0):
+            lanes = alive[kind.reshape(-1) == one]
+            for first in range(0, len(lanes), most):
+                yield lanes[first : first + most]
+
+    def turned(
+        self, layer: int, stage: str, x: Shaped[Tensor, "prompt pos head d_head"]
+    ) -> Shaped[Tensor, "prompt pos head d_head"]:
+        """As it stands behind the rotation, which is linear: of a difference, too, it gives the difference."""
+        attn, ids = self.model.blocks[layer].attn, self.context.position_ids()
+        match stage:
+            case "hook_q":
+                return attn.turned_queries(x, ids)
+            case "hook_k":
+                return attn.turned_keys(x, ids)
+            case _:
+                return x
+
+    def context_for(self, positions: Int[np.ndarray, " query"], prompts: Int[Tensor, " lane"]) -> Any:
+        """The context of a group of lanes that ask from these positions."""
+        key = positions.tobytes()
+        if key not in self._contexts:
+            queries = torch.from_numpy(positions).to(prompts.device)
+            self._contexts[key] = self.context.some_queries(queries, self.n_keys)
+        return self._contexts[key].of_prompts(prompts)
+
+
+class _Bucket:
+    """Lanes of one layer that carry the same rows in and ask for the same ones: one call of attention."""
+
+    def __init__(
+        self,
+        attending: Attending,
+        layer: int,
+        lanes: Int[np.ndarray, " lane"],
+        pre: Rows,
+        queries: Rows,
+        edits: LaneEdits,
+        frozen: Collection[str],
+    ) -> None:
+        self.attending = attending
+        self.attn = attending.model.blocks[layer].attn
+        self.layer = layer
+        self.lanes = lanes
+        self.pre = pre
+        self.edits = edits
+        self.frozen = frozen
+        self.asked = queries.mask[lanes[0]].nonzero()[0]
+        self.given = pre.mask[lanes[0]].nonzero()[0]
+        self.keys = np.arange(attending.n_keys)
+        self.prompts = pre.prompts[lanes]
+        self.prompt_index = pre.index(self.prompts)
+        self.context = attending.context_for(self.asked, self.prompt_index)
+
+    def rows_of(self, rows: Rows) -> tuple[Numbers, Numbers]:
+        """The lanes and positions of this group among those rows."""
+        positions = rows.mask[self.lanes[0]].nonzero()[0]
+        return np.repeat(self.lanes, len(positions)), np.tile(positions, len(self.lanes))
+
+    def composed_q(
+        self, computed: Float[Tensor, "row head d_head"], rows: Rows
+    ) -> Float[Tensor, "lane query head d_head"]:
+        """The queries: those of changed rows, and else the base run's."""
+        name = "hook_q" if self.attn.rotary is None else "hook_rot_q"
+        return self._changed("hook_q", self._composed(name, self.asked, computed, rows), self.asked)
+
+    def composed_k(self, computed: Float[Tensor, "row kv_head d_head"]) -> Float[Tensor, "lane key kv_head d_head"]:
+        """The keys: those of changed rows, and else the base run's."""
+        name = "hook_k" if self.attn.rotary is None else "hook_rot_k"
+        return self._changed("hook_k", self._composed(name, self.keys, computed, self.pre), self.keys)
+
+    def composed_v(self, computed: Float[Tensor, "row kv_head d_head"]) -> Float[Tensor, "lane key kv_head d_head"]:
+        """The values: those of changed rows, and else the base run's."""
+        return self._changed("hook_v", self._composed("hook_v", self.keys, computed, self.pre), self.keys)
+
+    def z(
+        self,
+        q: Float[Tensor, "lane query head d_head"],
+        k: Float[Tensor, "lane key kv_head d_head"],
+        v: Float[Tensor, "lane key kv_head d_head"],
+    ) -> Float[Tensor, "query_row head d_head"]:
+        """What each head reads."""
+        attn, context = self.attn, self.context
+        k, v = attn.per_query_head(k), attn.per_query_head(v)
+        if not (self._concerns("hook_attn_scores") or self._concerns("hook_pattern")):
+            return attn.weighted_values(q, k, v, context).flatten(0, 1)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        scores = self._changed_scores("hook_attn_scores", attn.scores(q, k, context))
+        pattern = self._changed_scores("hook_pattern", attn.softmax(scores, context, edited=True))
+        return (pattern.to(v.dtype) @ v).transpose(1, 2).flatten(0, 1)
+
+    def _composed(
+        self, name: str, wanted: Numbers, computed: Tensor, rows: Rows
+    ) -> Shaped[Tensor, "lane wanted head d_head"]:
+        base = self.attending.base[self._name(name)]
+        n_lanes = len(self.lanes)
+        have = rows.mask[self.lanes[0]].nonzero()[0]
+        if not len(have):
+            return self._base(base, wanted)
+        mine = rows.taken(computed, rows.within(*self.rows_of(rows))).unflatten(0, (n_lanes, len(have)))
+        if len(have) == len(wanted):
+            return mine
+        if len(have) == wanted[-1] - have[0] + 1:
+            return torch.cat([self._base(base, wanted[: -len(have)]), mine], dim=1)
+        joined = self._base(base, wanted).clone()
+        joined[:, rows.index(np.searchsorted(wanted, have))] = mine
+        return joined
+
+    def _base(
+        self, base: Shaped[Tensor, "prompt pos ..."], positions: Numbers
+    ) -> Shaped[Tensor, "lane wanted head d_head"]:
+        n = len(positions)
+        if n and positions[-1] - positions[0] == n - 1:
+            some = base[:, int(positions[0]) : int(positions[-1]) + 1]
+        else:
+            some = base[:, self.pre.index(positions)]
+        if bool((self.prompts == self.prompts[0]).all()):
+            prompt = int(self.prompts[0])
+            return some[prompt : prompt + 1].expand(len(self.lanes), *some.shape[1:])
+        return some[self.prompt_index]
+
+    def _changed(
+        self, stage: str, x: Shaped[Tensor, "lane wanted head d_head"], positions: Numbers
+    ) -> Shaped[Tensor, "lane wanted head d_head"]:
+        name = self._name(stage)
+        if name in self.frozen:
+            x = self._base(self.attending.turned(self.layer, stage, self.attending.base[name]), positions)
+        if not self.edits.any_of(self.layer, stage, self.lanes):
+            return x
+        given = self.edits.replacements[self.layer, stage]
+        turned = RowReplacement(given.base, self.attending.turned(self.layer, stage, given.values), given.added)
+        packed = x.reshape(-1, *x.shape[2:])
+        rows = self._local(positions)
+        return self.edits.applied(self.layer, stage, packed, rows, self.lanes, turned).unflatten(0, x.shape[:2])
+
+    def _changed_scores(
+        self, stage: str, x: Float[Tensor, "lane head query key"]
+    ) -> Float[Tensor, "lane head query key"]:
+        name = self._name(stage)
+        if name in self.frozen:
+            base = self.attending.base[name][..., : len(self.keys)]
+            x = base[:, self.pre.index(self.asked)][self.prompt_index].transpose(1, 2)
+        if not self.edits.any_of(self.layer, stage, self.lanes):
+            return x
+        rows = x.transpose(1, 2)
+        packed = rows.reshape(-1, *rows.shape[2:])
+        local = self._local(self.asked)
+        changed = self.edits.applied(self.layer, stage, packed, local, self.lanes)
+        return changed.unflatten(0, rows.shape[:2]).transpose(1, 2)
+
+    def _concerns(self, stage: str) -> bool:
+        return self._name(stage) in self.frozen or self.edits.any_of(self.layer, stage, self.lanes)
+
+    def _local(self, positions: Numbers) -> Rows:
+        mask = np.zeros((len(self.lanes), self.pre.mask.shape[1]), dtype=bool)
+        mask[:, positions] = True
+        return Rows(mask, self.prompts, self.pre.device)
+
+    def _name(self, stage: str) -> str:
+        return f"blocks.{self.layer}.attn.{stage}"
+
+
+def _in_order(found: list[Tensor], numbers: list[np.ndarray], rows: Rows) -> Float[Tensor, "row head d_head"]:
+    """What the groups found, each at its place among the rows."""
+    order = np.concatenate(numbers)
+    together = found[0] if len(found) == 1 else torch.cat(found)
+    if bool((np.diff(order) == 1).all()):
+        return together
+    placed = torch.empty_like(together)
+    placed[rows.index(order)] = together
+    return placed

@@ -1,0 +1,154 @@
+"""The exact engine: all cells in a few waves, each row computed only where a change reaches it and a metric reads it.
+
+Seven reductions, all exact: a lane starts where its change is; it carries only the positions that the change reaches;
+the last layer computes only what the metrics read; all lanes go through a layer together; cells that cannot matter are
+not run; a changed head costs no attention where it is changed; and only the rows that are changed are projected to
+queries, keys and values, the others being the base run's.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from ..replacing import Change
+from .changes import RowReplacement, placed
+from .cost import forward_flops, lane_bytes, layer_flops
+from .lane_edits import Lane, LaneEdits
+from .plan import Plan, chunked
+from .readout import Readout
+from .schedule import Reach, schedule, stages_of
+from .wave import Wave
+
+MOST_ROWS = {"cpu": 2048, "cuda": 65_536}
+"""Rows of one wave: enough for the matrix products to run at full speed, few enough to stay in fast memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wavefront:
+    """A sweep that is ready to run.
+
+    Attributes:
+        model: whose.
+        context: what its attention knows of the run (`model.context_of(tokens)`).
+        changes: what is changed, one after the other.
+        replacements: by hook name, what stands in there, beside what stood there.
+        base: by hook name, the activations of the run in which nothing is changed, as rows.
+        readout: what the metrics read.
+        frozen: points that keep the base run's activation whatever is changed.
+        max_bytes: the memory that waves may take.
+    """
+
+    model: Any
+    context: Any
+    changes: Sequence[Change]
+    replacements: Mapping[str, RowReplacement]
+    base: Mapping[str, Shaped[Tensor, "prompt pos ..."]]
+    readout: Readout
+    frozen: Collection[str]
+    max_bytes: int
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How far changes go."""
+        cfg = self.model.cfg
+        length = next(iter(self.base.values())).shape[1]
+        mlp_reads = [block.mlp_reads for block in self.model.blocks]
+        return Reach(cfg.attention_dir == "causal", self.readout.mask(length), mlp_reads)
+
+    @cached_property
+    def lanes(self) -> list[Lane]:
+        """Every prompt with every change that can reach what is read of it, those with the same rows together."""
+        found = []
+        for number, change in enumerate(self.changes):
+            edits = placed(change, self.replacements)
+            touched = np.stack([edit.touched.any(axis=1) for edit in edits])
+            for prompt in np.flatnonzero(touched.any(axis=0)):
+                found.append(Lane(number, int(prompt), tuple(edits)))
+        if self.readout.whole_batch:
+            return found
+        return sorted(found, key=lambda lane: (lane.first_layer, lane.first_position, lane.change, lane.prompt))
+
+    @cached_property
+    def chunks(self) -> list[range]:
+        """The lanes of each wave, by number.
+
+        Raises:
+            MemoryBudgetError: a single lane, or a single change where a metric needs all prompts at once, is too large.
+        """
+        lanes = np.arange(len(self.lanes))
+        together = np.array([lane.change for lane in self.lanes]) if self.readout.whole_batch else lanes
+        most = MOST_ROWS[self.model.W_E.device.type]
+        return chunked(self._n_rows, self._sizes, together, most, self.max_bytes)
+
+    @cached_property
+    def _n_rows(self) -> Int[np.ndarray, " lane"]:
+        first = np.array([lane.first_position for lane in self.lanes], dtype=int)
+        every = np.full(len(first), len(self.reach.read))
+        return np.maximum(self.reach.n_keys - first, 1) if self.reach.causal else every
+
+    @cached_property
+    def _sizes(self) -> Int[np.ndarray, " lane"]:
+        itemsize = self.model.W_E.element_size()
+        return lane_bytes(self._n_rows, self.reach.n_keys, self.model.cfg, itemsize) + self.readout.lane_bytes(itemsize)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What a run will cost."""
+        cfg, n_prompts = self.model.cfg, len(self.readout.base)
+        rows = flops = 0
+        for chunk in self.chunks:
+            layers = schedule(self._edits(chunk).touched, self.reach, len(chunk))
+            rows += sum(int(at.post.sum()) for at in layers)
+            flops += sum(layer_flops(at, cfg, self.reach.n_keys) for at in layers)
+            flops += 2 * int(layers[-1].post.sum()) * cfg.d_model * self.readout.n_columns
+        length = len(self.reach.read)
+        return Plan(
+            n_cells=len(self.changes),
+            n_lanes=len(self.lanes),
+            n_chunks=len(self.chunks),
+            rows=rows,
+            flops=flops,
+            plain_flops=len(self.changes) * forward_flops(cfg, n_prompts, length),
+            bytes=max((int(self._sizes[list(chunk)].sum()) for chunk in self.chunks), default=0),
+        )
+
+    @torch.no_grad()
+    def run(
+        self,
+        finished: Mapping[int, Float[Tensor, "metric lane"]],
+        when_done: Callable[[int, Float[Tensor, "metric lane"]], None],
+    ) -> Float[Tensor, "metric prompt change"]:
+        """Each metric of each prompt with each change.
+
+        Args:
+            finished: chunks that need no run, by number.
+            when_done: told of every other chunk as it is done.
+        """
+        values = self.readout.unchanged().cpu()[:, :, None].repeat(1, 1, len(self.changes))
+        wave = Wave(self.model, self.context, self.base, self.reach, self.frozen)
+        for number, chunk in enumerate(self.chunks):
+            if number in finished:
+                found = finished[number]
+            else:
+                found = self._chunk(wave, chunk).cpu()
+                when_done(number, found)
+            lanes = [self.lanes[at] for at in chunk]
+            values[:, [lane.prompt for lane in lanes], [lane.change for lane in lanes]] = found
+        return values
+
+    def _chunk(self, wave: Wave, chunk: range) -> Float[Tensor, "metric lane"]:
+        stream, rows = wave.stream(self._edits(chunk))
+        return self.readout.values(stream, rows, np.array([self.lanes[at].change for at in chunk]))
+
+    def _edits(self, chunk: range) -> LaneEdits:
+        return LaneEdits([self.lanes[at] for at in chunk], self._by_place)
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[int, str], RowReplacement]:
+        return {place: given for name, given in self.replacements.items() if (place := stages_of(name)) is not None}

@@ -1,0 +1,170 @@
+"""A sweep that is ready to run: both runs are done, its cells are known, an engine is chosen and its cost counted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from .dead_cells import why_dead
+from .effects import Verification
+from .engine import plain
+from .engine.changes import as_rows, row_replacement
+from .engine.plan import Plan, plain_plan
+from .engine.readout import Readout
+from .engine.wave import kept_points
+from .engine.wavefront import Wavefront
+from .errors import MemoryBudgetError, VerificationError
+from .memory import free_bytes
+from .replacing import Change, Replacement
+from .sites import site
+from .two_runs import TwoRuns
+
+Engine = Literal["wavefront", "hooks"]
+
+FREE_SHARE = 0.5
+"""Of the memory that is free, the share that a sweep takes where no budget is given."""
+
+Chunk = Float[Tensor, "metric lane"]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSweep:
+    """A sweep that is ready to run.
+
+    Attributes:
+        runs: the two runs.
+        changes: what is changed, one after the other.
+        replacements: by hook name, what stands in there.
+        frozen: points that keep the edited run's own activation whatever is changed.
+        engine: which engine runs it.
+        max_memory: bytes that it may take beside the model.
+    """
+
+    runs: TwoRuns
+    changes: Sequence[Change]
+    replacements: Mapping[str, Replacement]
+    frozen: Sequence[str]
+    engine: Engine
+    max_memory: int | None = None
+
+    @cached_property
+    def reasons(self) -> list[str | None]:
+        """For each change why it cannot matter, or None."""
+        runs = self.runs
+        return why_dead(runs.model, self.changes, self.replacements, runs.metrics, runs.edited.shape[1])
+
+    @cached_property
+    def alive(self) -> list[int]:
+        """The changes that can matter, by number."""
+        return [number for number, reason in enumerate(self.reasons) if reason is None]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What a run will cost.
+
+        Raises:
+            MemoryBudgetError: its smallest part does not fit.
+        """
+        if self.engine == "wavefront":
+            return self._wavefront.plan
+        return plain_plan(self.runs.model.cfg, len(self.alive), *self.runs.edited.shape)
+
+    def values(
+        self,
+        finished: Mapping[int, Chunk],
+        when_done: Callable[[int, Chunk], None],
+    ) -> Float[Tensor, "metric prompt change"]:
+        """Each metric of each prompt with each change.
+
+        Args:
+            finished: chunks that need no run, by number.
+            when_done: told of every other chunk as it is done.
+        """
+        values = self.runs.unedited_values.cpu()[:, :, None].repeat(1, 1, len(self.changes))
+        if not self.alive:
+            return values
+        if self.engine == "wavefront":
+            values[:, :, self.alive] = self._wavefront.run(finished, when_done)
+            return values
+        todo = [number for number in range(len(self.alive)) if number not in finished]
+        runs = self.plain([self.alive[number] for number in todo])
+        for number, found in [*finished.items(), *zip(todo, runs, strict=True)]:
+            values[:, :, self.alive[number]] = found.cpu()
+            if number not in finished:
+                when_done(number, found.cpu())
+        return values
+
+    def plain(self, numbers: Sequence[int]) -> Any:
+        """Each metric of each prompt, for one of these changes after the other, the plain way."""
+        runs = self.runs
+        frozen = {name: runs.base[name] for name in self.frozen}
+        changes = [self.changes[number] for number in numbers]
+        return plain.run(runs.model, runs.edited, changes, self.replacements, runs.metrics, frozen)
+
+    def verification(self, values: Float[Tensor, "metric prompt change"], n_cells: int, seed: int) -> Verification:
+        """How far some live cells, drawn at random and run again the plain way, are from the values.
+
+        Raises:
+            VerificationError: further than rounding explains.
+        """
+        drawn = torch.randperm(len(self.alive), generator=torch.Generator().manual_seed(seed))[:n_cells]
+        numbers = [self.alive[at] for at in drawn.tolist()]
+        largest = 0.0
+        for number, again in zip(numbers, self.plain(numbers), strict=True):
+            largest = max(largest, float((values[:, :, number] - again.cpu()).abs().max()))
+        found = Verification(len(numbers), largest, tolerance(self.runs.logits))
+        if not largest <= found.tolerance:
+            raise VerificationError(
+                f"of {len(numbers)} cells run again the plain way, one differs by {largest:.3g}; rounding explains "
+                f"{found.tolerance:.3g}. Please report it, and use engine='hooks' meanwhile"
+            )
+        return found
+
+    @cached_property
+    def _wavefront(self) -> Wavefront:
+        runs, model = self.runs, self.runs.model
+        base = {name: as_rows(values, site(model, name).axes) for name, values in runs.base.items()}
+        rows = {name: row_replacement(given, site(model, name).axes) for name, given in self.replacements.items()}
+        budget = FREE_SHARE * free_bytes(model.W_E.device) if self.max_memory is None else self.max_memory
+        held = _bytes([runs.logits, *runs.base.values(), *(given.values for given in self.replacements.values())])
+        if held > budget:
+            raise MemoryBudgetError(
+                f"the activations of {len(runs.edited)} prompts at the points of the sweep take {held:,} bytes, more "
+                f"than max_memory={int(budget):,}; give fewer prompts or layers"
+            )
+        return Wavefront(
+            model=model,
+            context=model.context_of(runs.edited),
+            changes=[self.changes[number] for number in self.alive],
+            replacements=rows,
+            base=base,
+            readout=Readout(model, runs.metrics, runs.logits),
+            frozen=self.frozen,
+            max_bytes=int(budget - held),
+        )
+
+
+def tolerance(logits: Shaped[Tensor, "..."]) -> float:
+    """How far two ways to the same metric may differ by rounding: 4096 units in the last place of the largest logit.
+
+    In float64 about 1e-12 of it, in float32 5e-4.
+    """
+    return 4096 * torch.finfo(logits.dtype).eps * max(1.0, float(logits.abs().max()))
+
+
+def points_to_keep(model: Any, changes: Sequence[Change], frozen: Sequence[str], engine: Engine) -> list[str]:
+    """The hook names whose activations a sweep needs of the run that is edited, beside those that it changes."""
+    if engine == "hooks":
+        return list(frozen)
+    mlp_reads = [block.mlp_reads for block in model.blocks]
+    stages = {cell.name.rpartition(".")[2] for change in changes for cell in change}
+    first = min(int(cell.name.split(".")[1]) for change in changes for cell in change)
+    return [*frozen, *kept_points(model, stages, range(first, len(mlp_reads)), mlp_reads)]
+
+
+def _bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
