@@ -44,6 +44,13 @@ def paired(model: Any, clean: Tensor, corrupted: Tensor, broadcast: bool) -> tup
     return clean, corrupted
 
 
+def tokens_as_text(model: Any, tokens: Int[Tensor, "prompt pos"]) -> tuple[tuple[str, ...], ...]:
+    """The tokens of each prompt as text; their numbers where the model has no tokenizer."""
+    if getattr(model, "tokenizer", None) is None:
+        return tuple(tuple(map(str, row)) for row in tokens.tolist())
+    return tuple(tuple(model.to_str_tokens(row)) for row in tokens)
+
+
 def shown(model: Any, row: Int[Tensor, " pos"]) -> str:
     """The tokens of a prompt, as text where the model has a tokenizer."""
     # A model of the protocol need not have a tokenizer.

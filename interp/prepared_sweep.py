@@ -1,6 +1,6 @@
 """A sweep that is ready to run: both runs are done, its cells are known, an engine is chosen and its cost counted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from .dead_cells import why_dead
 from .effects import Verification
-from .engine import plain
 from .engine.changes import as_rows, row_replacement
-from .engine.plan import Plan, plain_plan
+from .engine.plain import Plain
 from .engine.readout import Readout
 from .engine.wave import kept_points
 from .engine.wavefront import Wavefront
@@ -27,8 +26,6 @@ Engine = Literal["wavefront", "hooks"]
 
 FREE_SHARE = 0.5
 """Of the memory that is free, the share that a sweep takes where no budget is given."""
-
-Chunk = Float[Tensor, "metric lane"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,47 +60,22 @@ class PreparedSweep:
         return [number for number, reason in enumerate(self.reasons) if reason is None]
 
     @cached_property
-    def plan(self) -> Plan:
-        """What a run will cost.
+    def running(self) -> Wavefront | Plain:
+        """The engine with everything that it needs.
 
         Raises:
-            MemoryBudgetError: its smallest part does not fit.
+            MemoryBudgetError: the activations that it keeps do not fit.
         """
-        if self.engine == "wavefront":
-            return self._wavefront.plan
-        return plain_plan(self.runs.model.cfg, len(self.alive), *self.runs.edited.shape)
+        return self._wavefront() if self.engine == "wavefront" else self.plain(self.alive)
 
-    def values(
-        self,
-        finished: Mapping[int, Chunk],
-        when_done: Callable[[int, Chunk], None],
-    ) -> Float[Tensor, "metric prompt change"]:
-        """Each metric of each prompt with each change.
-
-        Args:
-            finished: chunks that need no run, by number.
-            when_done: told of every other chunk as it is done.
-        """
-        values = self.runs.unedited_values.cpu()[:, :, None].repeat(1, 1, len(self.changes))
-        if not self.alive:
-            return values
-        if self.engine == "wavefront":
-            values[:, :, self.alive] = self._wavefront.run(finished, when_done)
-            return values
-        todo = [number for number in range(len(self.alive)) if number not in finished]
-        runs = self.plain([self.alive[number] for number in todo])
-        for number, found in [*finished.items(), *zip(todo, runs, strict=True)]:
-            values[:, :, self.alive[number]] = found.cpu()
-            if number not in finished:
-                when_done(number, found.cpu())
-        return values
-
-    def plain(self, numbers: Sequence[int]) -> Any:
-        """Each metric of each prompt, for one of these changes after the other, the plain way."""
+    def plain(self, numbers: Sequence[int]) -> Plain:
+        """The plain engine with these changes."""
         runs = self.runs
         frozen = {name: runs.base[name] for name in self.frozen}
         changes = [self.changes[number] for number in numbers]
-        return plain.run(runs.model, runs.edited, changes, self.replacements, runs.metrics, frozen)
+        return Plain(
+            runs.model, runs.edited, changes, self.replacements, runs.metrics, runs.unedited_values, frozen
+        )  # fmt: skip
 
     def verification(self, values: Float[Tensor, "metric prompt change"], n_cells: int, seed: int) -> Verification:
         """How far some live cells, drawn at random and run again the plain way, are from the values.
@@ -113,9 +85,9 @@ class PreparedSweep:
         """
         drawn = torch.randperm(len(self.alive), generator=torch.Generator().manual_seed(seed))[:n_cells]
         numbers = [self.alive[at] for at in drawn.tolist()]
-        largest = 0.0
-        for number, again in zip(numbers, self.plain(numbers), strict=True):
-            largest = max(largest, float((values[:, :, number] - again.cpu()).abs().max()))
+        again = self.plain(numbers).part(range(len(numbers) * values.shape[1])).cpu()
+        difference = values[:, :, numbers].transpose(1, 2).flatten(1) - again
+        largest = float(difference.abs().max()) if numbers else 0.0
         found = Verification(len(numbers), largest, tolerance(self.runs.logits))
         if not largest <= found.tolerance:
             raise VerificationError(
@@ -124,7 +96,6 @@ class PreparedSweep:
             )
         return found
 
-    @cached_property
     def _wavefront(self) -> Wavefront:
         runs, model = self.runs, self.runs.model
         base = {name: as_rows(values, site(model, name).axes) for name, values in runs.base.items()}

@@ -1,17 +1,25 @@
 """Running a prepared sweep: its plan told, its chunks kept, its result labelled."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .digests import described, tensor_digest, weights_digest
 from .effects import Effects, Verification
 from .engine.plan import Plan
 from .errors import NonFiniteError
 from .grid import Grid
+from .journal import journal
+from .pairing import tokens_as_text
 from .prepared_sweep import PreparedSweep
+from .progress import shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +46,74 @@ class SweepRun:
 
     @property
     def plan(self) -> Plan:
-        """What it will cost."""
-        return self.ready.plan
+        """What it will cost.
+
+        Raises:
+            MemoryBudgetError: its smallest part does not fit the memory.
+        """
+        return self.ready.running.plan
 
     @torch.no_grad()
     def run(
         self, *, out: str | Path | None = None, verify: int = 0, progress: bool | None = None
     ) -> Effects | dict[str, Effects]:
         """The effects; of several metrics, each by its name. See `interp.sweep`."""
-        values = self.ready.values({}, lambda number, found: None)
+        values = self._values(None if out is None else Path(out), progress)
         self._require_finite(values)
-        checked = self.ready.verification(values, verify, self.seed) if verify and self.ready.alive else None
+        checked = self.ready.verification(values, verify, self.seed) if verify else None
+        noise = self.ready.running.noise_floor
         found = {
             metric.name: self._effects(number, metric.name, values[number], checked)
             for number, metric in enumerate(self.ready.runs.metrics)
         }
+        if noise is not None:
+            floors = zip(found, noise.cpu(), strict=True)
+            found |= {name: replace(found[name], noise_floor=floor) for name, floor in floors}
         return next(iter(found.values())) if self.single else found
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, as JSON can hold it."""
+        runs, ready = self.ready.runs, self.ready
+        return {
+            "weights": weights_digest(runs.model),
+            "clean": tensor_digest(runs.clean),
+            "corrupted": tensor_digest(runs.corrupted),
+            "point": self.point,
+            "intervention": self.intervention,
+            "direction": runs.direction,
+            "values": {name: tensor_digest(given.values) for name, given in ready.replacements.items()},
+            "frozen": list(ready.frozen),
+            "axes": list(self.grid.axes),
+            "coordinates": described(self.grid.coordinates),
+            "changes": hashlib.sha256(" | ".join(map(str, ready.changes)).encode()).hexdigest(),
+            "metrics": described(runs.metrics),
+            "seed": self.seed,
+            "engine": ready.engine,
+            "dtype": str(runs.logits.dtype).removeprefix("torch."),
+            "device": runs.logits.device.type,
+            "versions": {name: version(name) for name in ("interp", "torch")},
+        }
+
+    def _values(self, out: Path | None, progress: bool | None) -> Float[Tensor, "metric prompt change"]:
+        running, alive = self.ready.running, self.ready.alive
+        cuts = [[chunk.start, chunk.stop] for chunk in running.chunks]
+        kept = None if out is None else journal(out, self.provenance, cuts)
+        cuts = cuts if kept is None else kept.cuts
+        values = self.ready.runs.unedited_values.cpu()[:, :, None].repeat(1, 1, len(self.ready.changes))
+        units = running.units
+        with shown(len(units), progress) as advance:
+            for number, (first, end) in enumerate(cuts):
+                if kept is not None and number in kept.finished:
+                    part = kept.finished[number]
+                else:
+                    part = running.part(range(first, end)).cpu()
+                    if kept is not None:
+                        kept.keep(number, part)
+                some = units[first:end]
+                values[:, [prompt for _, prompt in some], [alive[change] for change, _ in some]] = part
+                advance(end - first)
+        return values
 
     def _require_finite(self, values: Float[Tensor, "metric prompt change"]) -> None:
         if bool(values.isfinite().all()):
@@ -67,6 +127,7 @@ class SweepRun:
         self, number: int, name: str, values: Float[Tensor, "prompt change"], checked: Verification | None
     ) -> Effects:
         runs, reasons = self.ready.runs, self.ready.reasons
+        clean, corrupted = (tokens_as_text(runs.model, tokens) for tokens in (runs.clean, runs.corrupted))
         return Effects(
             point=self.point,
             intervention=self.intervention,
@@ -81,7 +142,10 @@ class SweepRun:
             notes=_notes(reasons),
             engine=self.ready.engine,
             verification=checked,
+            tokens_clean=clean,
+            tokens_corrupted=corrupted,
             clusters=self.clusters,
+            provenance=self.provenance,
         )
 
 

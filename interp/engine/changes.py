@@ -77,6 +77,22 @@ def row_replacement(replacement: Replacement, axes: Sequence[str]) -> RowReplace
     return RowReplacement(base, values, replacement.added)
 
 
+def looks_ahead(name: str, replacement: RowReplacement) -> bool:
+    """Whether what stands in lets a query see a later key, as causal attention never does: zeroed scores do.
+
+    What is added to scores does not: it leaves the mask's -inf as it is.
+    """
+    if name.endswith("attn_scores") and not replacement.added:
+        seen = replacement.values != -torch.inf
+    elif name.endswith("pattern"):
+        seen = replacement.values != 0
+    else:
+        return False
+    n_queries, n_keys = seen.shape[1], seen.shape[3]
+    later = torch.ones(n_queries, n_keys, dtype=torch.bool, device=seen.device).triu(1)
+    return bool((seen & later[:, None]).any())
+
+
 def placed(change: Change, replacements: Mapping[str, RowReplacement]) -> list[PlacedEdit]:
     """The change's cells with the rows they touch."""
     return [_placed(cell, replacements[cell.name]) for cell in change]

@@ -1,6 +1,7 @@
 """The plain engine: one hooked forward pass for each change, on any model of the protocol: the oracle of the other."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,11 @@ from ..interventions import add, freeze, patch
 from ..metrics import Metric
 from ..replacing import Change, Replacement
 from ..sites import Cell
+from .cost import forward_flops
+from .plan import Plan
+
+CHANGES_AT_ONCE = 16
+"""Changes whose numbers are told of, and written, together."""
 
 Activations = Mapping[str, Shaped[Tensor, "batch ..."]]
 
@@ -61,3 +67,66 @@ def run(
 def _edit(cell: Cell, replacement: Replacement) -> Edit:
     values = cell.read(replacement.values)
     return add(values) if replacement.added else patch(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """A sweep that is ready to run, one hooked forward pass for each change.
+
+    Attributes:
+        model: whose.
+        tokens: the prompts whose run is edited.
+        changes: what is changed, one after the other.
+        replacements: by hook name, what stands in there.
+        metrics: what is measured.
+        unchanged: the metrics of the unedited run.
+        frozen: by hook name, activations that stay what they are given here.
+    """
+
+    model: Any
+    tokens: Int[Tensor, "prompt pos"]
+    changes: Sequence[Change]
+    replacements: Mapping[str, Replacement]
+    metrics: Sequence[Metric]
+    unchanged: Float[Tensor, "metric prompt"]
+    frozen: Activations
+
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """What is run: a change and a prompt, all prompts of a change at once."""
+        return [(change, prompt) for change in range(len(self.changes)) for prompt in range(len(self.tokens))]
+
+    @property
+    def chunks(self) -> list[range]:
+        """The units that are told of together, by number: those of a few changes."""
+        step = CHANGES_AT_ONCE * len(self.tokens)
+        n_units = len(self.changes) * len(self.tokens)
+        return [range(first, min(first + step, n_units)) for first in range(0, n_units, step)]
+
+    @property
+    def plan(self) -> Plan:
+        """What a run will cost."""
+        flops = len(self.changes) * forward_flops(self.model.cfg, *self.tokens.shape)
+        rows = len(self.changes) * self.tokens.numel() * self.model.cfg.n_layers
+        return Plan(len(self.changes), len(self.units), len(self.chunks), rows, flops, flops, 0)
+
+    def part(self, chunk: range) -> Float[Tensor, "metric unit"]:
+        """Each metric of these units."""
+        n_prompts = len(self.tokens)
+        changes = self.changes[chunk.start // n_prompts : chunk.stop // n_prompts]
+        found = run(self.model, self.tokens, changes, self.replacements, self.metrics, self.frozen)
+        return torch.cat(list(found), dim=1)
+
+    @property
+    @torch.no_grad()
+    def noise_floor(self) -> Float[Tensor, "metric prompt"] | None:
+        """How far the metrics move when each prompt is run by itself; None where a metric needs all at once."""
+        alone = []
+        for prompt in range(len(self.tokens)):
+            mine = [metric.for_prompts(torch.tensor([prompt])) for metric in self.metrics]
+            logits = self.model(self.tokens[prompt : prompt + 1])
+            values = [metric(logits) for metric in mine if metric is not None]
+            if len(values) < len(mine):
+                return None
+            alone.append(torch.stack(values))
+        return (torch.cat(alone, dim=1) - self.unchanged.to(alone[0])).abs()

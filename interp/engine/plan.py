@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from ..errors import MemoryBudgetError
-from .cost import forward_flops
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,6 @@ class Plan:
         )
 
 
-def plain_plan(cfg: Any, n_cells: int, n_prompts: int, length: int) -> Plan:
-    """The work of the plain engine: a whole forward pass for each cell."""
-    flops = n_cells * forward_flops(cfg, n_prompts, length)
-    rows = n_cells * n_prompts * length * cfg.n_layers
-    return Plan(n_cells, n_cells * n_prompts, n_cells, rows, flops, flops, 0)
-
-
 def chunked(
     n_rows: Int[np.ndarray, " lane"],
     sizes: Int[np.ndarray, " lane"],
@@ -67,6 +58,8 @@ def chunked(
     Raises:
         MemoryBudgetError: lanes that stay together do not fit.
     """
+    if not len(together):
+        return []
     chunks, first, rows, size = [], 0, 0, 0
     for start, end in _groups(together):
         more_rows, more = int(n_rows[start:end].sum()), int(sizes[start:end].sum())
@@ -79,7 +72,7 @@ def chunked(
             chunks.append(range(first, start))
             first, rows, size = start, 0, 0
         rows, size = rows + more_rows, size + more
-    return [*chunks, range(first, len(n_rows))] if len(n_rows) else []
+    return [*chunks, range(first, len(n_rows))]
 
 
 def _groups(together: Int[np.ndarray, " lane"]) -> Iterator[tuple[int, int]]:

@@ -21,11 +21,13 @@ class Reach:
         causal: a position sees no later one.
         read: the positions that the metrics read.
         mlp_reads: of each layer, the stream that its MLP reads: "resid_mid", "resid_pre", or "" without an MLP.
+        ahead: a change lets a query see later keys all the same; these queries are among the changed rows.
     """
 
     causal: bool
     read: Bool[np.ndarray, " pos"]
     mlp_reads: Sequence[str]
+    ahead: bool = False
 
     @property
     def n_layers(self) -> int:
@@ -35,7 +37,7 @@ class Reach:
     @property
     def n_keys(self) -> int:
         """How many positions can matter at all: with causal attention none behind the last that is read."""
-        return int(self.read.nonzero()[0][-1]) + 1 if self.causal else len(self.read)
+        return int(self.read.nonzero()[0][-1]) + 1 if self.causal and not self.ahead else len(self.read)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ not run; a changed head costs no attention where it is changed; and only the row
 queries, keys and values, the others being the base run's.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,9 +17,10 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ..replacing import Change
-from .changes import RowReplacement, placed
+from .changes import RowReplacement, looks_ahead, placed
 from .cost import forward_flops, lane_bytes, layer_flops
 from .lane_edits import Lane, LaneEdits
+from .noise import noise_floor
 from .plan import Plan, chunked
 from .readout import Readout
 from .schedule import Reach, schedule, stages_of
@@ -59,7 +60,8 @@ class Wavefront:
         cfg = self.model.cfg
         length = next(iter(self.base.values())).shape[1]
         mlp_reads = [block.mlp_reads for block in self.model.blocks]
-        return Reach(cfg.attention_dir == "causal", self.readout.mask(length), mlp_reads)
+        ahead = any(looks_ahead(name, given) for name, given in self.replacements.items())
+        return Reach(cfg.attention_dir == "causal", self.readout.mask(length), mlp_reads, ahead)
 
     @cached_property
     def lanes(self) -> list[Lane]:
@@ -118,33 +120,26 @@ class Wavefront:
             bytes=max((int(self._sizes[list(chunk)].sum()) for chunk in self.chunks), default=0),
         )
 
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """What is run by itself: a change and a prompt."""
+        return [(lane.change, lane.prompt) for lane in self.lanes]
+
     @torch.no_grad()
-    def run(
-        self,
-        finished: Mapping[int, Float[Tensor, "metric lane"]],
-        when_done: Callable[[int, Float[Tensor, "metric lane"]], None],
-    ) -> Float[Tensor, "metric prompt change"]:
-        """Each metric of each prompt with each change.
-
-        Args:
-            finished: chunks that need no run, by number.
-            when_done: told of every other chunk as it is done.
-        """
-        values = self.readout.unchanged().cpu()[:, :, None].repeat(1, 1, len(self.changes))
-        wave = Wave(self.model, self.context, self.base, self.reach, self.frozen)
-        for number, chunk in enumerate(self.chunks):
-            if number in finished:
-                found = finished[number]
-            else:
-                found = self._chunk(wave, chunk).cpu()
-                when_done(number, found)
-            lanes = [self.lanes[at] for at in chunk]
-            values[:, [lane.prompt for lane in lanes], [lane.change for lane in lanes]] = found
-        return values
-
-    def _chunk(self, wave: Wave, chunk: range) -> Float[Tensor, "metric lane"]:
-        stream, rows = wave.stream(self._edits(chunk))
+    def part(self, chunk: range) -> Float[Tensor, "metric unit"]:
+        """Each metric of these lanes."""
+        stream, rows = self._wave.stream(self._edits(chunk))
         return self.readout.values(stream, rows, np.array([self.lanes[at].change for at in chunk]))
+
+    @cached_property
+    def noise_floor(self) -> Float[Tensor, "metric prompt"]:
+        """How far the metrics of the unedited run move with how many rows are computed at once."""
+        largest = int(self._sizes.max()) if len(self.lanes) else 1
+        return noise_floor(self._wave, self.readout, max(1, self.max_bytes // largest))
+
+    @cached_property
+    def _wave(self) -> Wave:
+        return Wave(self.model, self.context, self.base, self.reach, self.frozen)
 
     def _edits(self, chunk: range) -> LaneEdits:
         return LaneEdits([self.lanes[at] for at in chunk], self._by_place)
