@@ -5,7 +5,7 @@ from itertools import product
 import torch
 from torch.testing import assert_close
 
-from interp.statistics import ratio_of_means, sign_flip_p_values
+from interp.statistics import over_prompts, ratio_of_means, sign_flip_p_values, sign_flips
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -52,6 +52,43 @@ def test_the_enumeration_is_that_of_every_flip():
     assert_close(found, by_brute_force(values))
     assert found[3] == 2 / 2**6
     assert_close(sign_flip_p_values(values.reshape(6, 5, 1)).squeeze(), found)
+
+
+def test_a_cell_by_itself_has_the_p_of_a_grid_of_one():
+    values = drawn(7, 5) + torch.tensor([0.0, 0.3, 1.0, 3.0, -3.0], dtype=torch.float64)
+    alone = torch.stack([by_brute_force(values[:, [cell]])[0] for cell in range(5)])
+    assert_close(sign_flips(values).single, alone)
+    assert bool((sign_flips(values).adjusted >= alone).all())
+
+
+def test_without_an_effect_every_p_is_as_likely_as_any_other():
+    p = sign_flips(drawn(8, 4000, seed=7)).single
+    # The Kolmogorov distance to the 128 steps that there are; 1.63 / sqrt(4000) is its 1 % point.
+    steps = torch.arange(1, 129, dtype=torch.float64) / 128
+    reached = (p[:, None] <= steps + 1e-9).double().mean(dim=0)
+    assert float((reached - steps).abs().max()) < 1.63 / 4000**0.5
+
+
+def test_tens_of_thousands_of_cells_are_the_same_as_a_few_of_them_at_a_time(monkeypatch):
+    values = drawn(5, 43_200)
+    some = torch.tensor([0, 1, 2100, 2101, 20_000, 43_199])
+    whole, few = over_prompts(values), over_prompts(values[:, some])
+    for found, expected in ((whole.low, few.low), (whole.high, few.high), (whole.standard_error, few.standard_error)):
+        assert_close(found[some], expected, rtol=1e-12, atol=1e-12)
+    assert_close(sign_flips(values).single[some], sign_flips(values[:, some]).single)
+    # Max-T is over all blocks: in every one of them another cell may be the largest.
+    flips = sign_flips(drawn(16, 40) + 0.5)
+    monkeypatch.setattr("interp.statistics.flips.BLOCK", 3 * 10_000)
+    assert_close(sign_flips(drawn(16, 40) + 0.5).adjusted, flips.adjusted, rtol=0, atol=0)
+
+
+def test_a_share_of_a_difference_that_may_be_zero_has_no_interval():
+    numerator, denominator = drawn(3, 2), torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    found = ratio_of_means(numerator, denominator)
+    assert bool(found.low.isnan().all())
+    assert bool(found.standard_error.isnan().all())
+    assert_close(found.mean, numerator.mean(dim=0) * 3)
+    assert bool(ratio_of_means(numerator, denominator + 1).low.isfinite().all())
 
 
 def test_many_prompts_are_drawn_and_agree_with_the_enumeration():
