@@ -46,6 +46,7 @@ def grid(
     over: Sequence[str],
     only: Mapping[str, Sequence[int]],
     window: int,
+    blocks: Mapping[str, int],
 ) -> Grid:
     """The cells of one point of each of several blocks.
 
@@ -55,12 +56,13 @@ def grid(
         over: the axes that tell cells apart: "layer", then axes of the point.
         only: of these axes only these indices.
         window: so many blocks in a row are changed together; the first gives the cell its layer.
+        blocks: of these axes so many indices in a row are changed together; the first gives the cell its coordinate.
 
     Raises:
         AxisError: axes that the point does not have, or named twice, or not beginning with "layer".
         OutOfRangeError: indices or a window that reach too far.
     """
-    _check_axes(found, over, only)
+    _check_axes(found, over, only, blocks)
     layers = [int(site.name.split(".")[1]) for site in found]
     if not 1 <= window <= len(found):
         raise OutOfRangeError(f"window={window} must be between 1 and the {len(found)} blocks that are swept")
@@ -68,20 +70,30 @@ def grid(
     if any(layers[at + window - 1] - layers[at] != window - 1 for at in starts):
         raise AxisError(f"a window of {window} needs blocks that follow one another, not {layers}")
     coordinates = [tuple(layers[at] for at in starts)]
-    first = found[0]
-    for axis in over[1:]:
-        first.index(**{axis: 0})
-        # Only positions are left to the run.
-        size = first.sizes[first.axes.index(axis)] or length
-        chosen = tuple(only.get(axis, range(size)))
-        if not chosen or any(not 0 <= at < size for at in chosen):
-            raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name some of 0 to {size - 1}")
-        coordinates.append(chosen)
+    coordinates += [_along(found[0], axis, length, only.get(axis), blocks.get(axis, 1)) for axis in over[1:]]
     changes = []
     for at, *indices in product(starts, *coordinates[1:]):
-        fixed = dict(zip(over[1:], indices, strict=True))
+        fixed = {axis: _fixed(index, axis, blocks) for axis, index in zip(over[1:], indices, strict=True)}
         changes.append(tuple(site.at(**fixed) for site in found[at : at + window]))
     return Grid(tuple(over), tuple(coordinates), tuple(changes))
+
+
+def _along(site: Site, axis: str, length: int, only: Sequence[int] | None, block: int) -> tuple[int, ...]:
+    site.index(**{axis: 0})
+    # Only positions are left to the run.
+    size = site.sizes[site.axes.index(axis)] or length
+    if block < 1 or size % block:
+        raise OutOfRangeError(f"blocks={{{axis!r}: {block}}} must divide the {size} of {site.name}")
+    chosen = tuple(range(0, size, block) if only is None else only)
+    if not chosen or any(not 0 <= at < size for at in chosen):
+        raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name some of 0 to {size - 1}")
+    if any(at % block for at in chosen):
+        raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name the first of blocks of {block}")
+    return chosen
+
+
+def _fixed(index: int, axis: str, blocks: Mapping[str, int]) -> int | slice:
+    return slice(index, index + blocks[axis]) if axis in blocks else index
 
 
 def sets_grid(model: Any, sets: Mapping[str, Sequence[Place]]) -> Grid:
@@ -116,12 +128,15 @@ def _cell(model: Any, place: Place) -> Cell:
     return site(model, pattern.replace("*", str(layer))).at(**inside)
 
 
-def _check_axes(found: Sequence[Site], over: Sequence[str], only: Mapping[str, Sequence[int]]) -> None:
+def _check_axes(
+    found: Sequence[Site], over: Sequence[str], only: Mapping[str, Sequence[int]], blocks: Mapping[str, int]
+) -> None:
     if not over or over[0] != "layer" or len(set(over)) != len(over):
         raise AxisError(f"over={tuple(over)} must begin with 'layer' and name each axis once")
-    unused = set(only) - set(over[1:])
-    if unused:
-        raise AxisError(f"only restricts {sorted(unused)}, which over={tuple(over)} does not have as axes of the point")
+    for name, given in (("only", only), ("blocks", blocks)):
+        unused = sorted(set(given) - set(over[1:]))
+        if unused:
+            raise AxisError(f"{name} restricts {unused}, which over={tuple(over)} does not have as axes of the point")
     if not all(site.name.startswith("blocks.") for site in found):
         raise AxisError(f"{found[0].name} is in no block, so it has no layer to sweep over")
     layers = [site.name.split(".")[1] for site in found]

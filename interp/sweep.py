@@ -72,6 +72,7 @@ def sweep(  # type: ignore[misc]  # the overloads leave out the names of the opt
     layers: Layers | None = None,
     window: int = 1,
     only: Mapping[str, Sequence[int]] | None = None,
+    blocks: Mapping[str, int] | None = None,
     freeze: Sequence[str] = (),
     engine: Engine | None = None,
     max_memory: int | None = None,
@@ -98,6 +99,8 @@ def sweep(  # type: ignore[misc]  # the overloads leave out the names of the opt
         layers: only these blocks.
         window: so many blocks in a row are changed together; the first gives the cell its layer.
         only: of these axes only these indices, `{"pos": [4, 5]}`.
+        blocks: of these axes so many indices in a row are changed together, `{"d_mlp": 64}`; the first gives the cell
+            its coordinate.
         freeze: points that keep the edited run's own activation whatever is changed before them ("pattern").
         engine: "wavefront", exact and fast, or "hooks", one forward pass for each cell; by default the first
             where the model allows it.
@@ -123,8 +126,8 @@ def sweep(  # type: ignore[misc]  # the overloads leave out the names of the opt
     ready = prepare_sweep(
         model, clean, corrupted, point, over, metric,
         direction=direction, intervention=intervention, reference=reference, per_position=per_position, vector=vector,
-        seed=seed, layers=layers, window=window, only=only, freeze=freeze, engine=engine, max_memory=max_memory,
-        broadcast=broadcast, clusters=clusters,
+        seed=seed, layers=layers, window=window, only=only, blocks=blocks, freeze=freeze, engine=engine,
+        max_memory=max_memory, broadcast=broadcast, clusters=clusters,
     )  # fmt: skip
     return ready.run(out=out, verify=verify, progress=progress)
 
@@ -146,6 +149,7 @@ def prepare_sweep(
     layers: Layers | None = None,
     window: int = 1,
     only: Mapping[str, Sequence[int]] | None = None,
+    blocks: Mapping[str, int] | None = None,
     freeze: Sequence[str] = (),
     engine: Engine | None = None,
     max_memory: int | None = None,
@@ -158,7 +162,7 @@ def prepare_sweep(
     found = sites(model, pattern, layers=layers)
 
     def cells(length: int) -> Grid:
-        return grid(found, length, over, only or {}, window)
+        return grid(found, length, over, only or {}, window, blocks or {})
 
     return _prepared(model, paired(model, clean, corrupted, broadcast), cells, pattern, metric, what, clusters)
 

@@ -26,7 +26,7 @@ from .readout import Readout
 from .schedule import Reach, schedule, stages_of
 from .wave import Wave
 
-MOST_ROWS = {"cpu": 2048, "cuda": 65_536}
+MOST_ROWS = {"cpu": 1024, "cuda": 65_536}
 """Rows of one wave: enough for the matrix products to run at full speed, few enough to stay in fast memory."""
 
 

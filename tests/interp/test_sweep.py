@@ -253,3 +253,29 @@ def test_an_unknown_direction_is_refused(as_users_run_it):
     with pytest.raises(ValueError, match="direction='denoise' must be one of"):
         sweep(model, clean, corrupted, "z", ("layer",), difference(), direction="denoise")
     sweep(model, clean, corrupted, "z", ("layer",), difference(), direction="denoising")
+
+
+def test_blocks_of_neurons_are_changed_together():
+    model, (clean, corrupted) = order_one_model(), pair()
+    d_mlp = model.cfg.d_mlp
+    options = {"direction": "denoising", "engine": "hooks"}
+    over = ("layer", "d_mlp")
+    effects = sweep(model, clean, corrupted, "mlp_post", over, difference(), blocks={"d_mlp": d_mlp // 2}, **options)
+    assert effects.coordinates == ((0, 1), (0, d_mlp // 2))
+    where = site(model, "blocks.1.mlp.hook_post").at(d_mlp=slice(d_mlp // 2, d_mlp))
+    _, values = plain.activations(model, clean, [where.name])
+    with edited(model, {where: lambda _: where.read(values[where.name])}):
+        assert_close(effects.values[:, 1, 1], difference()(model(corrupted)).detach())
+    # A block of everything is the axis left out.
+    whole = sweep(model, clean, corrupted, "mlp_post", over, difference(), blocks={"d_mlp": d_mlp}, **options)
+    plainly = sweep(model, clean, corrupted, "mlp_post", ("layer",), difference(), **options)
+    assert_close(whole.values[..., 0], plainly.values, rtol=0, atol=0)
+    with pytest.raises(OutOfRangeError, match=f"must divide the {d_mlp}"):
+        sweep(model, clean, corrupted, "mlp_post", over, difference(), blocks={"d_mlp": d_mlp - 1}, **options)
+    with pytest.raises(OutOfRangeError, match="must name the first of blocks"):
+        sweep(
+            model, clean, corrupted, "mlp_post", over, difference(), blocks={"d_mlp": d_mlp // 2},
+            only={"d_mlp": [1]}, **options,
+        )  # fmt: skip
+    with pytest.raises(AxisError, match=r"blocks restricts \['head'\]"):
+        sweep(model, clean, corrupted, "mlp_post", over, difference(), blocks={"head": 2}, **options)
