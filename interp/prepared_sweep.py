@@ -1,6 +1,6 @@
 """A sweep that is ready to run: both runs are done, its cells are known, an engine is chosen and its cost counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from .engine.readout import Readout
 from .engine.wave import kept_points
 from .engine.wavefront import Wavefront
 from .errors import MemoryBudgetError, VerificationError
+from .journal import Journal
 from .memory import free_bytes
 from .replacing import Change, Replacement
 from .sites import site
@@ -67,6 +68,30 @@ class PreparedSweep:
             MemoryBudgetError: the activations that it keeps do not fit.
         """
         return self._wavefront() if self.engine == "wavefront" else self.plain(self.alive)
+
+    def values(
+        self, kept: Journal | None = None, advance: Callable[[int], object] = lambda done: None
+    ) -> Float[Tensor, "metric prompt change"]:
+        """Each metric of each prompt with each change; of changes that cannot matter, that of the unedited run.
+
+        Args:
+            kept: what a run before this one finished, and where this one writes what it does.
+            advance: told of how many units are done, after each part.
+        """
+        values = self.runs.unedited_values.cpu()[:, :, None].repeat(1, 1, len(self.changes))
+        running, units = self.running, self.running.units
+        cuts = [[chunk.start, chunk.stop] for chunk in running.chunks] if kept is None else kept.cuts
+        for number, (first, end) in enumerate(cuts):
+            if kept is not None and number in kept.finished:
+                part = kept.finished[number]
+            else:
+                part = running.part(range(first, end)).cpu()
+                if kept is not None:
+                    kept.keep(number, part)
+            some = units[first:end]
+            values[:, [prompt for _, prompt in some], [self.alive[change] for change, _ in some]] = part
+            advance(end - first)
+        return values
 
     def plain(self, numbers: Sequence[int]) -> Plain:
         """The plain engine with these changes."""

@@ -96,24 +96,11 @@ class SweepRun:
         }
 
     def _values(self, out: Path | None, progress: bool | None) -> Float[Tensor, "metric prompt change"]:
-        running, alive = self.ready.running, self.ready.alive
+        running = self.ready.running
         cuts = [[chunk.start, chunk.stop] for chunk in running.chunks]
         kept = None if out is None else journal(out, self.provenance, cuts)
-        cuts = cuts if kept is None else kept.cuts
-        values = self.ready.runs.unedited_values.cpu()[:, :, None].repeat(1, 1, len(self.ready.changes))
-        units = running.units
-        with shown(len(units), progress) as advance:
-            for number, (first, end) in enumerate(cuts):
-                if kept is not None and number in kept.finished:
-                    part = kept.finished[number]
-                else:
-                    part = running.part(range(first, end)).cpu()
-                    if kept is not None:
-                        kept.keep(number, part)
-                some = units[first:end]
-                values[:, [prompt for _, prompt in some], [alive[change] for change, _ in some]] = part
-                advance(end - first)
-        return values
+        with shown(len(running.units), progress) as advance:
+            return self.ready.values(kept, advance)
 
     def _require_finite(self, values: Float[Tensor, "metric prompt change"]) -> None:
         if bool(values.isfinite().all()):

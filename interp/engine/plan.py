@@ -80,7 +80,7 @@ def _groups(together: Int[np.ndarray, " lane"]) -> Iterator[tuple[int, int]]:
     return zip(starts.tolist(), [*starts[1:].tolist(), len(together)], strict=True)
 
 
-def _scaled(number: float, unit: str) -> str:
+def _scaled(number: int | float, unit: str) -> str:
     prefixes = ["", "k", "M", "G", "T", "P"]
     while number >= 1000 and len(prefixes) > 1:
         number /= 1000
