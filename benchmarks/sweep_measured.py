@@ -7,6 +7,7 @@ from functools import partial
 from operator import truediv
 
 from interp import Effects
+from interp.cost import forward_flops
 from models import HookedTransformer
 
 from .rounds import Lap, MatrixProducts, interleaved
@@ -35,11 +36,13 @@ class Counted:
         cells: all of them.
         live: those that can change the metric on some prompt.
         operations: of all cells and of the unedited runs.
+        whole_forwards: the operations of a whole forward pass for each cell.
     """
 
     cells: list[At]
     live: list[At]
     operations: int
+    whole_forwards: int
 
 
 def counted(grid: Grid, model: HookedTransformer, given: Pairs) -> Counted:
@@ -50,7 +53,12 @@ def counted(grid: Grid, model: HookedTransformer, given: Pairs) -> Counted:
     everything = cells(grid, model, length)
     costs = [sum(floor.cell(grid.point, at, differ) for differ in given.differ) for at in everything]
     live = [at for at, cost in zip(everything, costs, strict=True) if cost]
-    return Counted(everything, live, sum(costs) + sum(map(floor.unedited, given.differ)))
+    return Counted(
+        cells=everything,
+        live=live,
+        operations=sum(costs) + sum(map(floor.unedited, given.differ)),
+        whole_forwards=len(everything) * len(given.clean) * forward_flops(model.cfg).at(length),
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,8 @@ class Measured:
     """All that was measured of one case.
 
     Attributes:
+        fewer: whole forward passes for all cells over the floor, in operations: the ratio of times that is possible
+            where both run at the same rate.
         differences: the largest difference of the metric to the plain engine's, by contestant.
         largest_effect: how far a sampled cell moves the metric: what the differences stand beside.
         dead_agree: whether the wavefront calls those cells dead that the floor does.
@@ -104,6 +114,7 @@ class Measured:
     n_live: int
     n_sampled: int
     operations: int
+    fewer: float
     rounds: int
     figures: dict[str, Figures]
     differences: dict[str, float]
@@ -152,6 +163,7 @@ def measured(
         n_live=len(count.live),
         n_sampled=len(sample),
         operations=count.operations,
+        fewer=count.whole_forwards / count.operations,
         rounds=len(laps[PLAIN]),
         figures={clock: figures(laps, clock, count, len(sample), products.best[clock]) for clock in CLOCKS},
         differences={name: float((of - values[PLAIN]).abs().max()) for name, of in values.items() if name != PLAIN},

@@ -8,9 +8,10 @@ Contestants run in turn, in a fresh order each round, after a warm-up. Milliseco
 cell of the grid; ratios are medians of those within a round. Differences are the largest of the metric at the sampled
 cells to the plain engine; "effect" is the largest effect among them, for comparison.
 
-"of floor": the operations that the method needs at least (`sweep_floor.py`), at the fastest rate of float32 matrix
-products seen in the same rounds, as a share of the wavefront's time. Every case is printed by the clock on the wall and
-by the processor time of all threads, which a busy machine changes less.
+"fewer": how many times fewer operations the method needs at least (`sweep_floor.py`) than a whole forward pass for each
+cell: what the ratio could be if both ran at one rate. "of floor": these least operations, at the fastest rate of
+float32 matrix products seen in the same rounds, as a share of the wavefront's time. Every case is printed by the clock
+on the wall and by the processor time of all threads, which a busy machine changes less.
 
     python -m benchmarks.sweeps [--quick] [--json FILE]
 """
@@ -35,7 +36,8 @@ from .sweep_measured import CLOCKS, Measured, counted, measured
 from .sweep_subjects import SUBJECTS
 
 COLUMNS = (
-    f"{'sweep':<18}{'tokens':>7}{'pairs':>6} {'differ in':<12}{'cells':>6}{'live':>6}{'rounds':>7} {'clock':<5}"
+    f"{'sweep':<18}{'tokens':>7}{'pairs':>6} {'differ in':<12}{'cells':>6}{'live':>6}{'fewer':>6}{'rounds':>7}"
+    f" {'clock':<5}"
     f" |{'ms/cell: bridge':>16}{'ours':>9}{'plain':>9}{'wave':>9} |{'times: bridge':>14}{'ours':>7}{'plain':>7}"
     f" |{'of floor':>9} |{'differs: bridge':>16}{'ours':>9}{'wave':>9}{'effect':>9}"
 )
@@ -110,7 +112,7 @@ def _results(name: str, options: argparse.Namespace) -> Iterator[Measured]:
 def _lines(result: Measured) -> Iterator[str]:
     case = (
         f"{result.sweep:<18}{result.n_tokens:>7}{result.n_pairs:>6} {result.differ:<12}{result.n_cells:>6}"
-        f"{result.n_live:>6}{result.rounds:>7}"
+        f"{result.n_live:>6}{result.fewer:>6.1f}{result.rounds:>7}"
     )
     differences = _numbers(result.differences, ((BRIDGE, 16), (OURS, 9), (WAVEFRONT, 9)), ".1e")
     for clock in CLOCKS:

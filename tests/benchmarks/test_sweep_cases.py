@@ -5,6 +5,7 @@ import torch
 
 from benchmarks.sweep_cases import GRIDS, cell, cells, pairs
 from benchmarks.sweep_measured import counted
+from interp.cost import forward_flops
 from interp.sweep import sweep
 from tests.conftest import order_one_model
 
@@ -46,8 +47,12 @@ def test_the_cells_and_the_live_ones_are_those_of_our_sweep(name):
 
 def test_the_operations_are_of_all_prompts_and_of_the_unedited_runs():
     model, grid = order_one_model(), GRIDS["resid_pre"]
-    one, two = (counted(grid, model, pairs(text(), n, 5, "every token", seed=1)).operations for n in (1, 2))
-    assert two == 2 * one
-    shared = counted(grid, model, pairs(text(), 1, 5, "one token", seed=1)).operations
-    assert shared < one
-    assert len(cells(grid, model, 5)) == 2 * 5
+    one, two = (counted(grid, model, pairs(text(), n, 5, "every token", seed=1)) for n in (1, 2))
+    assert two.operations == 2 * one.operations
+    shared = counted(grid, model, pairs(text(), 1, 5, "one token", seed=1))
+    assert shared.operations < one.operations
+    n_cells = len(cells(grid, model, 5))
+    assert n_cells == 2 * 5
+    assert (one.whole_forwards, two.whole_forwards) == tuple(
+        n * n_cells * forward_flops(model.cfg).at(5) for n in (1, 2)
+    )

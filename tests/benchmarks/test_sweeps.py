@@ -11,7 +11,8 @@ from benchmarks.sweep_contestants import BRIDGE, OURS, PLAIN, WAVEFRONT
 from benchmarks.sweep_measured import Counted, figures
 
 # Ten cells, of which four can matter; two of them are sampled.
-COUNT = Counted(cells=[{"layer": at} for at in range(10)], live=[{"layer": at} for at in range(4)], operations=600)
+TEN, FOUR = ([{"layer": at} for at in range(n)] for n in (10, 4))
+COUNT = Counted(cells=TEN, live=FOUR, operations=600, whole_forwards=6000)
 
 
 def laps(**seconds):
