@@ -33,12 +33,11 @@ def read_task(path: str | Path, name: str | None = None) -> Task:
     path = Path(path)
     reader = {".json": _json_rows, ".csv": _csv_rows}.get(path.suffix.lower())
     if reader is None:
-        raise TaskFileError(
-            f"{path.name}: a task is read from a .json or a .csv file, not from {path.suffix or 'this'!r}"
-        )
+        raise TaskFileError(f"a task is read from a file that ends in .json or .csv; {path.name!r} does not")
     try:
-        # Spreadsheets begin their files with a mark that is no part of the first column's name.
-        rows = reader(path.name, path.read_text(encoding="utf-8-sig"))
+        # Spreadsheets begin their files with a mark that is no part of the first column's name. Read as text, line ends
+        # within a prompt would be made one kind.
+        rows = reader(path.name, path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise TaskFileError(f"{path.name} is not text in UTF-8: {error}") from error
     if not rows:

@@ -17,7 +17,7 @@ from .task_models import gpt2_model
 
 ROW = {"clean": "the cat, sat", "corrupted": "the dog, sat", "answer": " on", "wrong": " under"}
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), min_size=1, max_size=6)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=6)
 
 
 def written(folder: Path, content: Any, name: str = "mine.json") -> Path:
@@ -48,7 +48,7 @@ def test_csv_is_read_with_its_quotes_spaces_and_any_order_of_columns(tmp_path):
     assert read_task(written(tmp_path, text, "mine.CSV")).pairs == (Pair(**ROW),)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT), min_size=1, max_size=3))
 def test_both_forms_give_back_any_text(rows, tmp_path_factory):
     folder, keys = tmp_path_factory.mktemp("files"), ("clean", "corrupted", "answer", "wrong", "template")
@@ -117,7 +117,7 @@ def test_csv_that_is_not_understood_is_refused(content, message, tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(TaskFileError, match=r"mine.txt: a task is read from a .json or a .csv file, not from '.txt'"):
+    with pytest.raises(TaskFileError, match=r"ends in \.json or \.csv; 'mine\.txt' does not"):
         read_task(written(tmp_path, [ROW], "mine.txt"))
     (tmp_path / "mine.json").write_bytes(b'[{"clean": "\xff"}]')
     with pytest.raises(TaskFileError, match=r"mine\.json is not text in UTF-8"):
