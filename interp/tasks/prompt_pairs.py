@@ -98,7 +98,7 @@ class PromptPairs:
         Raises:
             DegenerateBaselineError: the model's metric is the same in both, so that there is nothing to explain.
         """
-        return baseline(model, self.clean, self.corrupted, self.metric)
+        return baseline(model, self.clean, self.corrupted, self.metric, self.clusters)
 
     def __len__(self) -> int:
         return len(self.clean)

@@ -23,24 +23,39 @@ def require_tokenizer(model: Any, task: str) -> None:
         )
 
 
-def tokens_of(model: Any, text: str, prepend_bos: bool | None = None) -> tuple[int, ...]:
-    """The token ids of a text, not cut; `prepend_bos=None` is what the model is used to."""
-    return tuple(model.to_tokens(text, prepend_bos=prepend_bos, truncate=False)[0].tolist()) if text else ()
+def tokens_of(model: Any, text: str) -> tuple[int, ...]:
+    """The token ids of a prompt as the model is used to it, with a start token or without, and not cut."""
+    return tuple(model.to_tokens(text, truncate=False)[0].tolist()) if text else ()
 
 
 def continuations(model: Any, before: str, texts: Sequence[str]) -> list[tuple[int, ...]]:
     """The tokens that each text adds behind another one, or its own where the two do not simply join.
 
-    Some tokenizers make other tokens of a text at the beginning than behind something: there the first is what a model
-    says next. Some join the text with the end of what is before, as GPT-2's makes one token of " 19" and "84": a model
-    that has read " 19" can say no such token, but "84".
+    Some tokenizers make other tokens of a text at the beginning than behind something: there the latter are what a
+    model says next. Some join the text with the end of what is before, as GPT-2's makes one token of " 19" and "84": a
+    model that has read " 19" can say no such token, but "84".
+
+    Raises:
+        TokensError: a word is unknown, and the tokenizer has no token for unknown words.
     """
-    first = tokens_of(model, before)
-    behind = [tokens_of(model, before + text) for text in texts]
+    first, *behind = _bare(model, [before, *(before + text for text in texts)])
+    joined = [both[: len(first)] != first for both in behind]
+    alone = dict(zip(texts, _bare(model, texts), strict=True)) if any(joined) else {}
     return [
-        both[len(first) :] if both[: len(first)] == first else tokens_of(model, text, prepend_bos=False)
-        for text, both in zip(texts, behind, strict=True)
+        alone[text] if runs_on else both[len(first) :]
+        for text, both, runs_on in zip(texts, behind, joined, strict=True)
     ]
+
+
+def _bare(model: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """The tokens of each text and of nothing else. One call for all is much quicker than one for each."""
+    try:
+        return [tuple(ids) for ids in model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    except Exception as error:
+        # The library raises the bare type for a word that its vocabulary does not have.
+        if type(error) is not Exception:
+            raise
+        raise TokensError(f"some of {list(texts)[:3]} … are words that the tokenizer does not know: {error}") from error
 
 
 def unknown_token(model: Any) -> int | None:
@@ -58,7 +73,9 @@ def single_tokens(model: Any, task: str, kind: str, words: Sequence[str], least:
         TokensError: they are fewer than the least that will do, or the model has no tokenizer.
     """
     require_tokenizer(model, task)
-    single = tuple(word for word in words if _is_single(model, word))
+    tokens = continuations(model, CONTEXT, [f" {word}" for word in words])
+    unknown = unknown_token(model)
+    single = tuple(word for word, ids in zip(words, tokens, strict=True) if len(ids) == 1 and ids[0] != unknown)
     if len(single) < least:
         raise _too_few(model, f"{task} needs {least} {kind}", words, single)
     return single
@@ -78,11 +95,6 @@ def single_token_pairs(
     if len(both) < least:
         raise _too_few(model, f"{task} needs {least} pairs of {kind}, has {len(both)}, and takes words", words, single)
     return both
-
-
-def _is_single(model: Any, word: str) -> bool:
-    (tokens,) = continuations(model, CONTEXT, [f" {word}"])
-    return len(tokens) == 1 and tokens[0] != unknown_token(model)
 
 
 def _too_few(model: Any, needs: str, words: Sequence[str], single: Sequence[str]) -> TokensError:

@@ -1,5 +1,7 @@
 """Prompt pairs as tokens: what is refused, what is kept, and what a model makes of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from interp.metrics import LogitDifference
 from interp.statistics import over_prompts
 from interp.sweep import sweep
 from interp.tasks import Pair, ProbabilityDifference, PromptPairs, Task
+from interp.tasks.vocabulary import of_one_length
 
 from ..conftest import order_one_model
 from .task_models import GPT2_VOCABULARY, gpt2_model, word_model
@@ -79,7 +82,7 @@ def test_20_prompts_without_partners_are_refused_with_both_token_rows():
 
 def test_pairs_of_several_lengths_are_refused_or_the_most_common_is_taken_when_asked():
     short = Pair("the cat", "the dog", "sat", "ran", "short")
-    longs = [Pair(f"the cat {verb}", f"the dog {verb}", "on", "under", "long") for verb in ("sat", "ran")]
+    longs = [Pair(f"the cat {verb}", f"the dog {verb}", verb, "under", "long") for verb in ("sat", "ran")]
     with pytest.raises(TokensError, match="most_common_length=True takes the 2 of 4 tokens") as caught:
         on(short, *longs)
     assert "  2 of 4 tokens, such as pair 1: [<s>] [the] [cat] [sat]\n  1 of 3 tokens, such as pair 0" in str(
@@ -87,6 +90,7 @@ def test_pairs_of_several_lengths_are_refused_or_the_most_common_is_taken_when_a
     )
     kept = on(short, *longs, most_common_length=True)
     assert kept.tokens_clean == (("<s>", "the", "cat", "sat"), ("<s>", "the", "cat", "ran"))
+    assert kept.answer_texts == (("sat",), ("ran",))
     assert kept.clusters == ("long", "long")
     assert kept.notes == ("1 of 3 pairs are left out: they have another number of tokens",)
     assert kept.notes[0] in repr(kept)
@@ -207,7 +211,7 @@ def test_single_answers_are_set_against_each_other_by_logits_and_several_by_prob
     assert several.wrong.tolist() == [then]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(n_prompts=st.integers(1, 40), seed=st.integers(0, 99))
 def test_the_baseline_is_the_metric_of_both_runs_however_many_are_run_at_once(n_prompts, seed):
     model, pairs = order_one_model(), ids_task(n_prompts, seed).on(order_one_model())
@@ -223,6 +227,16 @@ def test_the_baseline_is_the_metric_of_both_runs_however_many_are_run_at_once(n_
     if n_prompts > 1:
         assert torch.equal(found.accuracy.low, over_prompts((clean > 0).double()).low)
     assert f"logit difference, {n_prompts} prompts" in repr(found)
+
+
+def test_prompts_of_a_template_are_resampled_together():
+    rows = ids_task(6).pairs
+    pairs = Task("ids", "", tuple(replace(pair, template=f"t{at % 3}") for at, pair in enumerate(rows)))
+    found = pairs.on(order_one_model()).baseline(order_one_model())
+    expected = over_prompts(found.clean, clusters=["t0", "t1", "t2"] * 2)
+    assert torch.equal(found.clean_mean.low, expected.low)
+    assert not torch.equal(found.clean_mean.low, over_prompts(found.clean).low)
+    assert "6 prompts (95 % intervals over 3 templates)" in repr(found)
 
 
 def test_22_a_model_that_cannot_tell_the_runs_apart_is_refused_with_both_values():
@@ -274,3 +288,11 @@ def test_gpt2_end_of_text_is_no_unknown_word(shared):
     model = gpt2_model(shared)
     assert model.tokenizer.unk_token_id == model.tokenizer.bos_token_id == GPT2_VOCABULARY - 1
     task(Pair("A<|endoftext|>to", "B<|endoftext|>to", " Mary", " John")).on(model)
+
+
+def test_templates_of_the_most_common_length_are_taken():
+    templates = ("the {} sat", "a {} sat on the mat", "a {} ran")
+    assert of_one_length(word_model(), templates, lambda template: template.format("cat")) == (
+        templates[0],
+        templates[2],
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -33,6 +33,7 @@ def test_by_hand():
     assert_close(metric(given), torch.tensor([0.4 - 0.1 - 0.2, 0.2 + 0.3 - 0.1], dtype=torch.float64))
 
 
+@settings(max_examples=30, deadline=None)
 @given(sets=SETS, seed=st.integers(0, 99))
 def test_it_is_the_sum_over_the_one_set_less_that_over_the_other(sets, seed):
     right, wrong = zip(*sets, strict=True)
@@ -49,6 +50,7 @@ def test_it_is_the_sum_over_the_one_set_less_that_over_the_other(sets, seed):
         assert_close(ProbabilityDifference.between(wrong, right, position)(given), -torch.stack(expected))
 
 
+@settings(max_examples=30, deadline=None)
 @given(sets=SETS, data=st.data())
 def test_the_metric_of_some_prompts_is_theirs_in_any_order_and_repeated(sets, data):
     right, wrong = zip(*sets, strict=True)

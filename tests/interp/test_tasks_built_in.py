@@ -57,6 +57,8 @@ def test_clean_and_corrupted_differ_in_one_token_at_one_place(name, gpt2, drawn,
         if isinstance(pair.clean, str):
             assert gpt2.to_string(ids[1:]) == pair.clean
     assert pairs.notes == ()
+    # Whole templates are resampled, which needs some; the others have none, and their prompts are independent.
+    assert len(set(pairs.clusters)) >= 6 or (name in ("induction", "docstring", "brackets", "key-value"))
     # Templates are made so that they have it at one place; only there it is another in each prompt by intention.
     places = differs.int().argmax(dim=1).unique()
     assert len(places) == 1 or name in ("brackets", "capitals")
@@ -245,6 +247,13 @@ def test_a_task_in_words_refuses_a_model_without_tokenizer_and_one_that_lacks_th
         built_in(name).on(order_one_model())
     with pytest.raises(TokensError, match=f"{name} needs"):
         built_in(name).on(word_model())
+
+
+def test_a_tokenizer_that_has_no_token_for_unknown_words_is_refused_by_name():
+    adds = HookedTransformer.from_pretrained_no_processing("modular-addition")
+    with pytest.raises(TokensError, match=r"words that the tokenizer does not know: .*UNK"):
+        built_in("ioi").on(adds)
+    assert len(Task("sums", "", (Pair("1 2 =", "1 3 =", "3", "4"),)).on(adds)) == 1
 
 
 def test_more_pairs_than_there_are_is_an_error_that_says_how_many_there_are():

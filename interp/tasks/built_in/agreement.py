@@ -18,12 +18,9 @@ NOUNS = {
 
 VERBS = {"is": "are", "was": "were", "has": "have"}
 
-TEMPLATES = (
-    "The {subject} near the {other}",
-    "The {subject} behind the {other}",
-    "The {subject} beside the {other}",
-    "The {subject} with the {other}",
-    "The {subject} from the {other}",
+TEMPLATES = tuple(
+    f"The {{subject}} {preposition} the {{other}}"
+    for preposition in ("near", "behind", "beside", "with", "from", "under", "before", "without")
 )
 
 

@@ -26,6 +26,8 @@ TEMPLATES = (
     "The capital city of {country} is now called",
     "In {country}, the capital city is called",
     "Everybody knows that the capital of {country} is",
+    "On maps of {country}, the capital is",
+    "People say the capital of {country} is named",
 )
 
 

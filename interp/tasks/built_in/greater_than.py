@@ -25,10 +25,16 @@ EVENTS = words(
     """
 )
 
-TEMPLATES = (
-    "The {event} began in the year {century}{year} and ended in the year {century}",
-    "The {event} started in the year {century}{year} and stopped in the year {century}",
-    "The {event} opened in the year {century}{year} and closed in the year {century}",
+TEMPLATES = tuple(
+    f"The {{event}} {began} in the year {{century}}{{year}} and {ended} in the year {{century}}"
+    for began, ended in (
+        ("began", "ended"),
+        ("started", "stopped"),
+        ("opened", "closed"),
+        ("appeared", "vanished"),
+        ("emerged", "finished"),
+        ("arose", "ceased"),
+    )
 )
 
 

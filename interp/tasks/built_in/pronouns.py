@@ -29,6 +29,8 @@ TEMPLATES = (
     "They heard that {name} was tired because",
     "I think that {name} went home because",
     "You see that {name} is happy when",
+    "We hope that {name} is well although",
+    "They guess that {name} left town because",
     "You said that {name} will come if",
 )
 
