@@ -22,7 +22,7 @@ ENGINES = ("wavefront", "hooks")
 @pytest.fixture(autouse=True)
 def many_parts(monkeypatch):
     """So few rows at a time that even these small sweeps have many parts."""
-    monkeypatch.setattr(wavefront, "MOST_ROWS", {"cpu": 20})
+    monkeypatch.setattr(wavefront, "MOST_NUMBERS", {"cpu": 240})
     monkeypatch.setattr("interp.engine.plain.CHANGES_AT_ONCE", 3)
 
 
@@ -63,7 +63,7 @@ def test_a_stopped_sweep_goes_on_to_the_very_same_numbers(tmp_path, monkeypatch,
     kept = sorted((tmp_path / "stopped").glob("part-*"))
     assert len(kept) == 2 < len([*(tmp_path / "whole").glob("part-*")])
     # Even where the parts would be cut differently now.
-    monkeypatch.setattr(wavefront, "MOST_ROWS", {"cpu": 50})
+    monkeypatch.setattr(wavefront, "MOST_NUMBERS", {"cpu": 600})
     monkeypatch.setattr("interp.engine.plain.CHANGES_AT_ONCE", 7)
     times = [path.stat().st_mtime_ns for path in kept]
     resumed = swept(model, tmp_path / "stopped", engine)
