@@ -196,12 +196,38 @@ def joint(
 
     The other arguments and the errors are those of `sweep`.
     """
+    ready = prepare_joint(
+        model, clean, corrupted, sets, metric,
+        direction=direction, intervention=intervention, reference=reference, per_position=per_position, seed=seed,
+        freeze=freeze, engine=engine, max_memory=max_memory, broadcast=broadcast, clusters=clusters,
+    )  # fmt: skip
+    return ready.run(out=out, verify=verify, progress=progress)
+
+
+def prepare_joint(
+    model: Any,
+    clean: Tokens,
+    corrupted: Counterparts,
+    sets: Mapping[str, Sequence[Place]],
+    metric: Metric | Sequence[Metric],
+    *,
+    direction: Direction,
+    intervention: Intervention = "patch",
+    reference: Reference | None = None,
+    per_position: bool = True,
+    seed: int = 0,
+    freeze: Sequence[str] = (),
+    engine: Engine | None = None,
+    max_memory: int | None = None,
+    broadcast: bool = False,
+    clusters: Sequence[str] = (),
+) -> SweepRun:
+    """The sets of places, ready to run: `plan` tells what they will cost, `run()` gives the effects. See `joint`."""
     what = _What(direction, intervention, reference, per_position, None, seed, tuple(freeze), engine, max_memory)
     cells = sets_grid(model, sets)
     points = ", ".join(dict.fromkeys(cell.name for change in cells.changes for cell in change))
     pairs = paired(model, clean, corrupted, broadcast)
-    ready = _prepared(model, pairs, lambda _: cells, points, metric, what, clusters)
-    return ready.run(out=out, verify=verify, progress=progress)
+    return _prepared(model, pairs, lambda _: cells, points, metric, what, clusters)
 
 
 @dataclass(frozen=True, eq=False)

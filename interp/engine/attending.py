@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from .changes import RowReplacement
 from .lane_edits import LaneEdits
 from .rows import Numbers, Rows
 from .schedule import LayerRows
@@ -56,14 +55,15 @@ class Attending:
         attn = self.model.blocks[at.layer].attn
         asking = pre.with_mask(pre.mask & queries.mask)
         mine = asking.carried(normed, pre, None)
-        q = attn.turned_queries(attn.queries(mine[None]), self._ids(asking))[0]
-        k = attn.turned_keys(attn.keys(normed[None]), self._ids(pre))[0]
-        v = attn.values(normed[None])[0]
+        q, k, v = attn.queries(mine[None])[0], attn.keys(normed[None])[0], attn.values(normed[None])[0]
+        turned_q = attn.turned_queries(q[None], self._ids(asking))[0]
+        turned_k = attn.turned_keys(k[None], self._ids(pre))[0]
         found: list[Tensor] = []
         numbers: list[np.ndarray] = []
         for lanes in self._alike(pre, queries):
             bucket = _Bucket(self, at.layer, lanes, pre, queries, edits, frozen)
-            found.append(bucket.z(bucket.composed_q(q, asking), bucket.composed_k(k), bucket.composed_v(v)))
+            queries_of, keys_of = bucket.composed_q(q, turned_q, asking), bucket.composed_k(k, turned_k)
+            found.append(bucket.z(queries_of, keys_of, bucket.composed_v(v)))
             numbers.append(queries.within(*bucket.rows_of(queries)))
         return _in_order(found, numbers, queries)
 
@@ -83,18 +83,10 @@ class Attending:
             for first in range(0, len(lanes), most):
                 yield lanes[first : first + most]
 
-    def turned(
-        self, layer: int, stage: str, x: Shaped[Tensor, "prompt pos head d_head"]
-    ) -> Shaped[Tensor, "prompt pos head d_head"]:
-        """As it stands behind the rotation, which is linear: of a difference, too, it gives the difference."""
-        attn, ids = self.model.blocks[layer].attn, self.context.position_ids()
-        match stage:
-            case "hook_q":
-                return attn.turned_queries(x, ids)
-            case "hook_k":
-                return attn.turned_keys(x, ids)
-            case _:
-                return x
+    def ids_of(self, prompts: Int[Tensor, " lane"], positions: Int[Tensor, " wanted"]) -> Int[Tensor, "#lane wanted"]:
+        """The positions of a group of lanes as the rotation counts them."""
+        ids = self.context.position_ids()[:, positions]
+        return ids[prompts] if len(ids) > 1 else ids
 
     def context_for(self, positions: Int[np.ndarray, " query"], prompts: Int[Tensor, " lane"]) -> Any:
         """The context of a group of lanes that ask from these positions."""
@@ -138,20 +130,28 @@ class _Bucket:
         return np.repeat(self.lanes, len(positions)), np.tile(positions, len(self.lanes))
 
     def composed_q(
-        self, computed: Float[Tensor, "row head d_head"], rows: Rows
+        self, computed: Float[Tensor, "row head d_head"], turned: Float[Tensor, "row head d_head"], rows: Rows
     ) -> Float[Tensor, "lane query head d_head"]:
-        """The queries: those of changed rows, and else the base run's."""
-        name = "hook_q" if self.attn.rotary is None else "hook_rot_q"
-        return self._changed("hook_q", self._composed(name, self.asked, computed, rows), self.asked)
+        """The queries: those of changed rows, and else the base run's. What lanes change is changed, then turned."""
+        if self.attn.rotary is None:
+            return self._changed("hook_q", self.asked, computed, rows)
+        if not self._concerns("hook_q"):
+            return self._composed("hook_rot_q", self.asked, turned, rows)
+        return self.attn.turned_queries(self._changed("hook_q", self.asked, computed, rows), self._ids(self.asked))
 
-    def composed_k(self, computed: Float[Tensor, "row kv_head d_head"]) -> Float[Tensor, "lane key kv_head d_head"]:
-        """The keys: those of changed rows, and else the base run's."""
-        name = "hook_k" if self.attn.rotary is None else "hook_rot_k"
-        return self._changed("hook_k", self._composed(name, self.keys, computed, self.pre), self.keys)
+    def composed_k(
+        self, computed: Float[Tensor, "row kv_head d_head"], turned: Float[Tensor, "row kv_head d_head"]
+    ) -> Float[Tensor, "lane key kv_head d_head"]:
+        """The keys: those of changed rows, and else the base run's. What lanes change is changed, then turned."""
+        if self.attn.rotary is None:
+            return self._changed("hook_k", self.keys, computed, self.pre)
+        if not self._concerns("hook_k"):
+            return self._composed("hook_rot_k", self.keys, turned, self.pre)
+        return self.attn.turned_keys(self._changed("hook_k", self.keys, computed, self.pre), self._ids(self.keys))
 
     def composed_v(self, computed: Float[Tensor, "row kv_head d_head"]) -> Float[Tensor, "lane key kv_head d_head"]:
         """The values: those of changed rows, and else the base run's."""
-        return self._changed("hook_v", self._composed("hook_v", self.keys, computed, self.pre), self.keys)
+        return self._changed("hook_v", self.keys, computed, self.pre)
 
     def z(
         self,
@@ -200,18 +200,17 @@ class _Bucket:
         return some[self.prompt_index]
 
     def _changed(
-        self, stage: str, x: Shaped[Tensor, "lane wanted head d_head"], positions: Numbers
+        self, stage: str, wanted: Numbers, computed: Shaped[Tensor, "row head d_head"], rows: Rows
     ) -> Shaped[Tensor, "lane wanted head d_head"]:
         name = self._name(stage)
         if name in self.frozen:
-            x = self._base(self.attending.turned(self.layer, stage, self.attending.base[name]), positions)
+            x = self._base(self.attending.base[name], wanted)
+        else:
+            x = self._composed(stage, wanted, computed, rows)
         if not self.edits.any_of(self.layer, stage, self.lanes):
             return x
-        given = self.edits.replacements[self.layer, stage]
-        turned = RowReplacement(given.base, self.attending.turned(self.layer, stage, given.values), given.added)
         packed = x.reshape(-1, *x.shape[2:])
-        rows = self._local(positions)
-        return self.edits.applied(self.layer, stage, packed, rows, self.lanes, turned).unflatten(0, x.shape[:2])
+        return self.edits.applied(self.layer, stage, packed, self._local(wanted), self.lanes).unflatten(0, x.shape[:2])
 
     def _changed_scores(
         self, stage: str, x: Float[Tensor, "lane head query key"]
@@ -230,6 +229,9 @@ class _Bucket:
 
     def _concerns(self, stage: str) -> bool:
         return self._name(stage) in self.frozen or self.edits.any_of(self.layer, stage, self.lanes)
+
+    def _ids(self, positions: Numbers) -> Int[Tensor, "#lane wanted"]:
+        return self.attending.ids_of(self.prompt_index, self.pre.index(positions))
 
     def _local(self, positions: Numbers) -> Rows:
         mask = np.zeros((len(self.lanes), self.pre.mask.shape[1]), dtype=bool)

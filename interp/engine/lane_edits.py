@@ -34,8 +34,9 @@ class Lane:
 
     @property
     def first_position(self) -> int:
-        """The position before which nothing can be another."""
-        return min(int(edit.touched[self.prompt].argmax()) for edit in self.edits if edit.touched[self.prompt].any())
+        """The position before which nothing can be another; the number of positions where nothing is."""
+        touched = [edit.touched[self.prompt] for edit in self.edits]
+        return min((int(rows.argmax()) for rows in touched if rows.any()), default=len(touched[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +94,16 @@ class LaneEdits:
         packed: Shaped[Tensor, "row ..."],
         rows: Rows,
         lanes: Int[np.ndarray, " lane"] | None = None,
-        replacement: RowReplacement | None = None,
     ) -> Shaped[Tensor, "row ..."]:
         """The packed rows with what the lanes change there; itself where they change nothing.
 
         Args:
             rows: which rows these are.
             lanes: the lanes of `rows` by their number in the wave, where they are only some.
-            replacement: stands in for the one of the point.
         """
         if (layer, stage) not in self._rounds:
             return packed
-        replacement = replacement or self.replacements[layer, stage]
+        replacement = self.replacements[layer, stage]
         packed = packed.clone()
         for one in self._rounds[layer, stage]:
             number, local = _meeting(one.lanes, lanes)

@@ -69,8 +69,10 @@ class Wavefront:
         found = []
         for number, change in enumerate(self.changes):
             edits = placed(change, self.replacements)
-            touched = np.stack([edit.touched.any(axis=1) for edit in edits])
-            for prompt in np.flatnonzero(touched.any(axis=0)):
+            touched = np.stack([edit.touched.any(axis=1) for edit in edits]).any(axis=0)
+            # A metric of the whole batch moves on every prompt when one is changed.
+            moved = np.full_like(touched, touched.any()) if self.readout.whole_batch else touched
+            for prompt in np.flatnonzero(moved):
                 found.append(Lane(number, int(prompt), tuple(edits)))
         if self.readout.whole_batch:
             return found
@@ -84,7 +86,7 @@ class Wavefront:
             MemoryBudgetError: a single lane, or a single change where a metric needs all prompts at once, is too large.
         """
         lanes = np.arange(len(self.lanes))
-        together = np.array([lane.change for lane in self.lanes]) if self.readout.whole_batch else lanes
+        together = np.array([lane.change for lane in self.lanes], dtype=int) if self.readout.whole_batch else lanes
         most = MOST_ROWS[self.model.W_E.device.type]
         return chunked(self._n_rows, self._sizes, together, most, self.max_bytes)
 
