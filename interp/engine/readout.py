@@ -80,13 +80,17 @@ class Readout:
     ) -> Float[Tensor, "metric some"]:
         start, stop = np.searchsorted(rows.lane, [first, end])
         prompts = rows.index(rows.prompts[first:end])
-        logits = self._logits(stream[start:stop], rows.prompt_index[start:stop])
-        if self.whole_batch:
-            read, place = self.base.clone(), rows.prompt_index[start:stop]
-        else:
-            read, place = self.base[prompts], rows.index(rows.lane[start:stop] - first)
+        logits = self._logits(stream[start:stop], rows.prompt_index[start:stop]).double()
         at = np.searchsorted(self.positions, rows.position[start:stop])
-        read[place, rows.index(at)] = logits.double()
+        if self.whole_batch:
+            read = self.base.clone()
+            read[rows.prompt_index[start:stop], rows.index(at)] = logits
+        elif len(at) == (end - first) * len(self.positions):
+            # Nothing is left of the base run: as large as all logits, it need not be copied.
+            read = logits.unflatten(0, (end - first, len(self.positions)))
+        else:
+            read = self.base[prompts]
+            read[rows.index(rows.lane[start:stop] - first), rows.index(at)] = logits
         if self.whole_batch:
             return torch.stack([self._of(number, metric, read)[prompts] for number, metric in enumerate(self.metrics)])
         values = []
@@ -106,7 +110,8 @@ class Readout:
         return 0 if self.whole_batch else len(self.positions) * self.model.cfg.d_model * itemsize
 
     def _of(self, number: int, metric: Metric, read: Float[Tensor, "prompt read column"]) -> Float[Tensor, " prompt"]:
-        read = read[:, self._at[number]]
+        if self._at[number] != list(range(len(self.positions))):
+            read = read[:, self._at[number]]
         own = self.metrics[number].columns
         if self.columns is None and own is not None:
             columns = metric.columns

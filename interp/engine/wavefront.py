@@ -26,8 +26,8 @@ from .readout import Readout
 from .schedule import Reach, schedule, stages_of
 from .wave import Wave
 
-MOST_ROWS = {"cpu": 1024, "cuda": 65_536}
-"""Rows of one wave: enough for the matrix products to run at full speed, few enough to stay in fast memory."""
+MOST_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
+"""Numbers in the stream of one wave: enough for the matrix products to run at full speed, few enough for fast memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Wavefront:
         """
         lanes = np.arange(len(self.lanes))
         together = np.array([lane.change for lane in self.lanes], dtype=int) if self.readout.whole_batch else lanes
-        most = MOST_ROWS[self.model.W_E.device.type]
+        most = max(1, MOST_NUMBERS[self.model.W_E.device.type] // self.model.cfg.d_model)
         return chunked(self._n_rows, self._sizes, together, most, self.max_bytes)
 
     @cached_property
