@@ -1,7 +1,8 @@
 """The effects of ablation as tables, and what they are made from."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import pandas as pd
 import torch
@@ -52,14 +53,19 @@ def measured(ready: Ablations, chosen: Sequence[Component], n_strongest: int) ->
     heads = [[one for one in found if one.layer == layer and one.head is not None] for layer in blocks]
     strongest = singles.mean(dim=0).abs().argsort(descending=True, stable=True)[:n_strongest]
     players = list(chosen) or [found[int(at)] for at in sorted(strongest.tolist())]
-    alone = {one: singles[:, at] for at, one in enumerate(found)}
+    sets = _larger_subsets(players) if len(players) <= MOST else [frozenset(players)]
+    joint = ready.effects([*heads, *sets])
+    worth = {frozenset([one]): singles[:, at] for at, one in enumerate(found)}
+    worth |= dict(zip(sets, joint[:, len(heads) :].unbind(dim=1), strict=True))
+    worth[frozenset()] = torch.zeros_like(ready.base)
+    shared = shapley(lambda taken: worth[frozenset(taken)], players) if len(players) <= MOST else None
+    whole = worth[frozenset(players)]
+    return Measured(ready.base, found, singles, joint[:, : len(heads)], players, shared, whole, bool(chosen))
 
-    def effect(taken: Collection[Component]) -> Float[Tensor, " prompt"]:
-        return alone[next(iter(taken))] if len(taken) == 1 else ready.effect(taken)
 
-    shared = shapley(effect, players) if len(players) <= MOST else None
-    joint = ready.effect(players) if shared is None else shared.joint
-    return Measured(ready.base, found, singles, ready.effects(heads), players, shared, joint, bool(chosen))
+def _larger_subsets(players: Sequence[Component]) -> list[frozenset[Component]]:
+    """Those of two and more, which must be measured yet."""
+    return [frozenset(chosen) for size in range(2, len(players) + 1) for chosen in combinations(players, size)]
 
 
 def component_table(found: Measured) -> pd.DataFrame:

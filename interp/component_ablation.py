@@ -1,22 +1,25 @@
 """Ablating any set of heads and MLPs at once: what each of them writes is replaced by something that says nothing."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from . import replacing
 from .engine import plain
+from .engine.support import why_not
 from .errors import EmptyMatchError, OutOfRangeError, TokensError
-from .hooks import edited
-from .interventions import patch
 from .metrics import Metric
 from .pairing import fitting_reference
+from .prepared_sweep import Engine, PreparedSweep, points_to_keep
 from .residual_ablation import Replacement, replacement
 from .sites import Cell, site
+from .two_runs import TwoRuns
 
 
 @dataclass(frozen=True, order=True)
@@ -89,21 +92,47 @@ class Ablations:
     values: Mapping[str, Float[Tensor, "prompt pos ..."]]
     base: Float[Tensor, " prompt"]
 
-    @torch.no_grad()
     def effect(self, taken: Collection[Component]) -> Float[Tensor, " prompt"]:
         """The metric of each prompt with all of these taken out at once, less that with nothing taken out."""
-        if not taken:
-            return torch.zeros_like(self.base)
-        edits = {}
-        for one in sorted(set(taken), key=str):
-            cell = one.cell(self.model)
-            edits[cell] = patch(cell.read(self.values[cell.name]))
-        with edited(self.model, edits):
-            return self.metric(self.model(self.tokens)).cpu() - self.base
+        return self.effects([taken])[:, 0]
 
+    @torch.no_grad()
     def effects(self, sets: Iterable[Collection[Component]]) -> Float[Tensor, "prompt set"]:
-        """The effect of each set on each prompt."""
-        return torch.stack([self.effect(taken) for taken in sets], dim=1)
+        """The effect of each set on each prompt; all sets are run together where the model allows it."""
+        changes = [tuple(one.cell(self.model) for one in sorted(set(taken), key=str)) for taken in sets]
+        found = self.base.new_zeros(len(self.tokens), len(changes))
+        if not any(changes):
+            return found
+        ready = self.prepared(changes)
+        running = ready.running
+        for chunk in running.chunks:
+            units = running.units[chunk.start : chunk.stop]
+            prompts, numbers = [prompt for _, prompt in units], [ready.alive[change] for change, _ in units]
+            found[prompts, numbers] = running.part(chunk)[0].cpu() - self.base[prompts]
+        return found
+
+    def prepared(self, changes: Sequence[replacing.Change]) -> PreparedSweep:
+        """The changes, ready to run: a sweep of one run, with what stands in in the place of another run."""
+        engine, run = self._engine, self._run
+        replacements = {name: replacing.Replacement(run.base[name], self.values[name]) for name in self.values}
+        return PreparedSweep(run, changes, replacements, [], engine)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return "hooks" if why_not(self.model, [self._everything], []) else "wavefront"
+
+    @cached_property
+    def _run(self) -> TwoRuns:
+        keep = points_to_keep(self.model, [self._everything], [], self._engine)
+        logits, activations = plain.activations(self.model, self.tokens, dict.fromkeys([*self.values, *keep]))
+        base = self.base.to(logits.device)[None]
+        return TwoRuns(
+            self.model, self.tokens, self.tokens, "noising", (self.metric,), logits, activations, {}, base, base
+        )
+
+    @cached_property
+    def _everything(self) -> replacing.Change:
+        return tuple(one.cell(self.model) for one in components(self.model))
 
 
 @torch.no_grad()

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from interp.component_ablation import Component, ablations, component, components
+from interp.engine import plain
 from interp.errors import OutOfRangeError, TokensError
+from interp.hooks import edited
+from interp.interventions import patch
 from interp.metrics import Function, Loss
 from interp.shapley import shapley
 from models import HookedTransformer
@@ -60,6 +63,50 @@ def test_mean_and_resample_stand_for_what_they_say():
         found = ablations(model, tokens, metric, kind, reference)
         assert_close(found.effect([Component(0, 2)]), expected)
         assert found.effect([Component(0, 2)]).abs().max() > 1e-3
+
+
+def one_by_one(model, tokens, metric, kind, sets):
+    """The effect of each set, by an edited run for each."""
+    _, written = plain.activations(model, tokens, [one.point for one in components(model)])
+    others = {
+        name: values.mean(dim=0).expand_as(values) if kind == "mean" else values.roll(1, dims=0)
+        for name, values in written.items()
+    }
+    effects = []
+    with torch.no_grad():
+        base = metric(model(tokens))
+        for taken in sets:
+            cells = [one.cell(model) for one in taken]
+            with edited(model, {cell: patch(cell.read(others[cell.name])) for cell in cells}):
+                effects.append(metric(model(tokens)) - base)
+    return torch.stack(effects, dim=1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    changes=configurations(d_vocab_out=17),
+    kind=st.sampled_from(["mean", "resample"]),
+    at=st.none() | st.just((5, 2)),
+    data=st.data(),
+)
+def test_many_sets_at_once_are_what_an_edited_run_for_each_gives(changes, kind, at, data):
+    model, tokens = order_one(HookedTransformer(small_config(**changes))), random_tokens()
+    some = st.lists(st.sampled_from(components(model)), min_size=1, max_size=4, unique=True)
+    sets = [components(model), *data.draw(st.lists(some, max_size=3))]
+    found = ablations(model, tokens, Loss(tokens, at), kind).effects([[], *sets])
+    assert_close(found[:, 1:], one_by_one(model, tokens, Loss(tokens, at), kind, sets), rtol=1e-9, atol=1e-9)
+    assert not found[:, 0].any()
+
+
+def test_a_model_with_hooks_of_its_owner_is_run_through_them():
+    model, tokens = order_one_model(), random_tokens()
+    sets = [[Component(0, 1)], [Component(0, 2), Component(1)]]
+    alone = ablations(model, tokens, Loss(tokens), "mean")
+    with edited(model, {"blocks.1.hook_resid_pre": lambda stream: stream.roll(1, dims=2)}):
+        hooked = ablations(model, tokens, Loss(tokens), "mean")
+        assert_close(hooked.effects(sets), one_by_one(model, tokens, Loss(tokens), "mean", sets))
+    assert (alone.prepared([]).engine, hooked.prepared([]).engine) == ("wavefront", "hooks")
+    assert (hooked.effects(sets) - alone.effects(sets)).abs().max() > 1e-3
 
 
 def test_a_prompt_is_never_resampled_by_itself():
