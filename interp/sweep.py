@@ -273,12 +273,13 @@ def _prepared(
     both = sorted(set(frozen) & set(names))
     if both:
         raise ValueError(f"{both[0]} is changed by the sweep, so it cannot be frozen as well")
-    engine = _chosen(what.engine, model, over, frozen)
+    engine, why_plain = _chosen(what.engine, model, over, frozen)
     keep = points_to_keep(model, over.changes, frozen, engine)
     runs = two_runs(model, *pairs, what.direction, metrics, names, keep)
     replacements = {name: _replacement(name, runs, what) for name in names}
     ready = PreparedSweep(runs, over.changes, replacements, frozen, engine, what.max_memory)
-    return SweepRun(ready, over, point, what.intervention, what.seed, tuple(clusters), isinstance(metric, Metric))
+    single = isinstance(metric, Metric)
+    return SweepRun(ready, over, point, what.intervention, what.seed, tuple(clusters), single, why_plain)
 
 
 def _replacement(name: str, runs: TwoRuns, what: _What) -> Replacement:
@@ -295,10 +296,11 @@ def _replacement(name: str, runs: TwoRuns, what: _What) -> Replacement:
     return Replacement(base, values, added=what.intervention == "add")
 
 
-def _chosen(engine: Engine | None, model: Any, over: Grid, frozen: Sequence[str]) -> Engine:
+def _chosen(engine: Engine | None, model: Any, over: Grid, frozen: Sequence[str]) -> tuple[Engine, str | None]:
+    """The engine, and why it is the plain one where nobody asked for that."""
     if engine == "hooks":
-        return engine
+        return engine, None
     why = why_not(model, over.changes, frozen)
     if engine == "wavefront" and why is not None:
         raise EngineError(f"engine='wavefront' cannot run this sweep: {why}. engine='hooks' can")
-    return "wavefront" if why is None else "hooks"
+    return ("wavefront" if why is None else "hooks"), why

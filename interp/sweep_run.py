@@ -34,6 +34,7 @@ class SweepRun:
         seed: of draws.
         clusters: each prompt's template.
         single: whether one metric was asked for, and not several.
+        why_plain: why the plain engine runs it, where nobody asked for that.
     """
 
     ready: PreparedSweep
@@ -43,6 +44,7 @@ class SweepRun:
     seed: int
     clusters: tuple[str, ...]
     single: bool
+    why_plain: str | None = None
 
     @property
     def plan(self) -> Plan:
@@ -102,6 +104,10 @@ class SweepRun:
         with shown(len(running.units), progress) as advance:
             return self.ready.values(kept, advance)
 
+    @property
+    def _engine_note(self) -> tuple[str, ...]:
+        return () if self.why_plain is None else (f"run with one forward pass a cell: {self.why_plain}",)
+
     def _require_finite(self, values: Float[Tensor, "metric prompt change"]) -> None:
         if bool(values.isfinite().all()):
             return
@@ -126,7 +132,7 @@ class SweepRun:
             clean=runs.clean_values[number].cpu(),
             corrupted=runs.corrupted_values[number].cpu(),
             dead=torch.tensor([reason is not None for reason in reasons]).reshape(self.grid.shape),
-            notes=_notes(reasons),
+            notes=(*_notes(reasons), *self._engine_note),
             engine=self.ready.engine,
             verification=checked,
             tokens_clean=clean,

@@ -12,7 +12,14 @@ from interp import mean, zero
 from interp.dead_cells import SAME, UNREAD
 from interp.effects import Effects
 from interp.engine import plain
-from interp.errors import AxisError, DegenerateBaselineError, EmptyMatchError, OutOfRangeError, TokensError
+from interp.errors import (
+    AxisError,
+    DegenerateBaselineError,
+    EmptyMatchError,
+    EngineError,
+    OutOfRangeError,
+    TokensError,
+)
 from interp.hooks import edited
 from interp.metrics import Divergence, Function, LogitDifference, LogProbability, Metric
 from interp.replacing import Replacement
@@ -279,3 +286,25 @@ def test_blocks_of_neurons_are_changed_together():
         )  # fmt: skip
     with pytest.raises(AxisError, match=r"blocks restricts \['head'\]"):
         sweep(model, clean, corrupted, "mlp_post", over, difference(), blocks={"head": 2}, **options)
+
+
+def test_a_sweep_that_falls_back_to_the_plain_engine_says_why():
+    model, (clean, corrupted) = order_one_model(), pair()
+    options = {"direction": "denoising"}
+    fast = sweep(model, clean, corrupted, "z", ("layer",), difference(), **options)
+    assert fast.engine == "wavefront"
+    assert not any("forward pass" in note for note in fast.notes)
+    model.add_hook("blocks.0.hook_resid_pre", lambda activation, hook: None)
+    plainly = sweep(model, clean, corrupted, "z", ("layer",), difference(), **options)
+    assert plainly.engine == "hooks"
+    assert any("one forward pass a cell: the model has hooks, the first at blocks.0" in n for n in plainly.notes)
+    assert_close(plainly.values, fast.values, rtol=0, atol=1e-11)
+    with pytest.raises(EngineError, match=r"cannot run this sweep: the model has hooks.*engine='hooks' can"):
+        sweep(model, clean, corrupted, "z", ("layer",), difference(), engine="wavefront", **options)
+    asked = sweep(model, clean, corrupted, "z", ("layer",), difference(), engine="hooks", **options)
+    assert not any("forward pass" in note for note in asked.notes)
+    model.reset_hooks()
+    # A point at which rows cannot be changed.
+    other = sweep(model, clean, corrupted, "blocks.*.ln1.hook_normalized", ("layer", "pos"), difference(), **options)
+    assert other.engine == "hooks"
+    assert any("hook_normalized is not a point at which rows can be changed" in note for note in other.notes)
