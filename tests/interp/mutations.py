@@ -341,6 +341,7 @@ MUTATIONS: list[tuple[str, str, Mutation, dict[str, object]]] = [
         {},
     ),
     ("equal-prefix", "a mask one key too wide", leaking_mask_and_kernel, {}),
+    ("engines-agree", "a forward that is not its pieces", block_changed(branch=lambda out: 1.01 * out), {}),
     ("ablation-algebra", "a median for a mean", library(ablations, "mean", lambda f: median), {}),
     ("optimal-constant", "a median for a mean", library(ablations, "mean", lambda f: median), {}),
     ("shapley-sum", "a path around the stream", path_around_the_stream, {}),
