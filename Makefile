@@ -33,6 +33,7 @@ parity: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.forward --rounds 31
+	$(BIN)/python -m benchmarks.sweeps --tokens 24 --pairs 1
 
 # uv does not read pip's configuration, so a folder of wheels that pip knows is passed on to it.
 .venv/installed: pyproject.toml constraints.txt
