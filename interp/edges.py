@@ -91,7 +91,9 @@ def edge_effects(
     points = _sender_points(model)
     read = [f"blocks.{layer}.hook_{name}" for layer in range(model.cfg.n_layers) for name in _streams(model, layer)]
     keep = [*read, *dict.fromkeys(one.cell.name for one in reading), *points_to_keep(model, cells, (), engine)]
-    runs = two_runs(model, *paired(model, clean, corrupted, broadcast), direction, [metric], points.values(), keep)
+    runs = two_runs(
+        model, *paired(model, clean, corrupted, broadcast), direction, [metric], points.values(), keep, together=True
+    )
     values, reasons = [], []
     with shown(len(sending), progress) as advance:
         for sender in sending:

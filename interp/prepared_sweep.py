@@ -113,7 +113,7 @@ class PreparedSweep:
         again = self.plain(numbers).part(range(len(numbers) * values.shape[1])).cpu()
         difference = values[:, :, numbers].transpose(1, 2).flatten(1) - again
         largest = float(difference.abs().max()) if numbers else 0.0
-        found = Verification(len(numbers), largest, tolerance(self.runs.logits))
+        found = Verification(len(numbers), largest, tolerance(self.runs.read_logits))
         if not largest <= found.tolerance:
             raise VerificationError(
                 f"of {len(numbers)} cells run again the plain way, one differs by {largest:.3g}; rounding explains "
@@ -166,4 +166,5 @@ def points_to_keep(model: Any, changes: Sequence[Change], frozen: Sequence[str],
 
 
 def _bytes(tensors: Sequence[Tensor]) -> int:
-    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+    # Views of one storage are there once.
+    return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())

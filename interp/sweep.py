@@ -275,11 +275,12 @@ def _prepared(
         raise ValueError(f"{both[0]} is changed by the sweep, so it cannot be frozen as well")
     engine, why_plain = _chosen(what.engine, model, over, frozen)
     keep = points_to_keep(model, over.changes, frozen, engine)
-    runs = two_runs(model, *pairs, what.direction, metrics, names, keep)
+    runs = two_runs(model, *pairs, what.direction, metrics, names, keep, together=engine == "wavefront")
     replacements = {name: _replacement(name, runs, what) for name in names}
     ready = PreparedSweep(runs, over.changes, replacements, frozen, engine, what.max_memory)
+    arguments = {name: getattr(what, name) for name in ("reference", "per_position", "vector")}
     single = isinstance(metric, Metric)
-    return SweepRun(ready, over, point, what.intervention, what.seed, tuple(clusters), single, why_plain)
+    return SweepRun(ready, over, point, what.intervention, what.seed, tuple(clusters), arguments, single, why_plain)
 
 
 def _replacement(name: str, runs: TwoRuns, what: _What) -> Replacement:

@@ -1,6 +1,7 @@
 """Running a prepared sweep: its plan told, its chunks kept, its result labelled."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -33,6 +34,7 @@ class SweepRun:
         intervention: what is done there.
         seed: of draws.
         clusters: each prompt's template.
+        arguments: of the intervention, where it has any.
         single: whether one metric was asked for, and not several.
         why_plain: why the plain engine runs it, where nobody asked for that.
     """
@@ -43,6 +45,7 @@ class SweepRun:
     intervention: str
     seed: int
     clusters: tuple[str, ...]
+    arguments: Mapping[str, Any]
     single: bool
     why_plain: str | None = None
 
@@ -84,7 +87,7 @@ class SweepRun:
             "point": self.point,
             "intervention": self.intervention,
             "direction": runs.direction,
-            "values": {name: tensor_digest(given.values) for name, given in ready.replacements.items()},
+            "arguments": described(self.arguments),
             "frozen": list(ready.frozen),
             "axes": list(self.grid.axes),
             "coordinates": described(self.grid.coordinates),

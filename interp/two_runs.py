@@ -24,7 +24,7 @@ class TwoRuns:
         corrupted: their counterparts.
         direction: "denoising" edits the corrupted run with values of the clean one, "noising" the reverse.
         metrics: what is measured.
-        logits: of the run that is edited.
+        logits: of the run that is edited; NaN at positions that no metric reads, where they were not computed.
         base: its activations, by hook name.
         other: those of the other run.
         clean_values: the metrics of the clean run.
@@ -52,6 +52,11 @@ class TwoRuns:
         """The metrics of the run that is edited, before it is."""
         return self.corrupted_values if self.direction == "denoising" else self.clean_values
 
+    @property
+    def read_logits(self) -> Float[Tensor, "prompt read d_vocab"]:
+        """The logits that the metrics read."""
+        return self.logits[:, _read(self.metrics, self.logits.shape[1])]
+
 
 def two_runs(
     model: Any,
@@ -61,28 +66,58 @@ def two_runs(
     metrics: Sequence[Metric],
     points: Iterable[str],
     base_only: Iterable[str],
+    together: bool,
 ) -> TwoRuns:
     """Both runs, checked.
 
     Args:
         clean: prompts, each with its counterpart in `corrupted` (`interp.pairing.paired`).
         points: hook names whose activations are kept of both runs.
-        base_only: of these only those of the run that is edited.
+        base_only: hook names whose activations are kept of the run that is edited alone.
+        together: both runs are one batch, with logits where a metric reads them: for models of blocks.
 
     Raises:
         DegenerateBaselineError: a metric that cannot tell the runs apart.
         ValueError: two metrics of one name.
     """
-    names = [metric.name for metric in metrics]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"the metrics are {names}; there must be one at least, and no two of one name")
+    called = [metric.name for metric in metrics]
+    if not called or len(set(called)) < len(called):
+        raise ValueError(f"the metrics are {called}; there must be one at least, and no two of one name")
     edited, other = (corrupted, clean) if direction == "denoising" else (clean, corrupted)
     points = list(points)
-    logits, base = plain.activations(model, edited, dict.fromkeys([*points, *base_only]))
-    other_logits, other_values = plain.activations(model, other, points)
+    names = list(dict.fromkeys([*points, *base_only]))
+    if together:
+        logits, base, other_logits, other_values = _at_once(model, edited, other, names, points, metrics)
+    else:
+        logits, base = plain.activations(model, edited, names)
+        other_logits, other_values = plain.activations(model, other, points)
     before = torch.stack([metric(logits) for metric in metrics])
     beyond = torch.stack([metric(other_logits) for metric in metrics])
     runs = (beyond, before) if direction == "denoising" else (before, beyond)
     for metric, on_clean, on_corrupted in zip(metrics, *runs, strict=True):
-        require_gap(on_clean, on_corrupted, logits, metric.name)
+        require_gap(on_clean, on_corrupted, logits[:, _read(metrics, logits.shape[1])], metric.name)
     return TwoRuns(model, clean, corrupted, direction, tuple(metrics), logits, base, other_values, *runs)
+
+
+@torch.no_grad()
+def _at_once(
+    model: Any, edited: Tensor, other: Tensor, names: Sequence[str], points: Sequence[str], metrics: Sequence[Metric]
+) -> tuple[Tensor, dict[str, Tensor], Tensor, dict[str, Tensor]]:
+    n_prompts, length = edited.shape
+    both = torch.cat([edited, other])
+    streams, kept = plain.activations(model, both, names, stop_at_layer=model.cfg.n_layers)
+    read = _read(metrics, length)
+    some = model.logits_of(streams[:, read])
+    logits = some.new_full((2 * n_prompts, length, some.shape[2]), torch.nan)
+    logits[:, read] = some
+    # Copied where the other half is of no use, so that it is let go.
+    base = {name: kept[name][:n_prompts] if name in points else kept[name][:n_prompts].clone() for name in names}
+    beyond = {name: kept[name][n_prompts:] for name in points}
+    return logits[:n_prompts], base, logits[n_prompts:], beyond
+
+
+def _read(metrics: Sequence[Metric], length: int) -> list[int]:
+    """The positions that some metric reads."""
+    if any(metric.positions is None for metric in metrics):
+        return list(range(length))
+    return sorted({at % length for metric in metrics for at in metric.positions or ()})

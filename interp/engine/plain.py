@@ -24,9 +24,9 @@ Activations = Mapping[str, Shaped[Tensor, "batch ..."]]
 
 @torch.no_grad()
 def activations(
-    model: Any, tokens: Int[Tensor, "batch pos"], names: Iterable[str]
-) -> tuple[Float[Tensor, "batch pos d_vocab"], dict[str, Tensor]]:
-    """The logits of a run, and its activation at each of the points."""
+    model: Any, tokens: Int[Tensor, "batch pos"], names: Iterable[str], **options: Any
+) -> tuple[Float[Tensor, "batch pos out"], dict[str, Tensor]]:
+    """The output of a run, which is its logits unless options say otherwise, and its activation at each point."""
     kept: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
@@ -37,8 +37,8 @@ def activations(
         return read
 
     with edited(model, {name: keep(name) for name in names}, allow_nonfinite=True):
-        logits = model(tokens)
-    return logits, kept
+        output = model(tokens, **options)
+    return output, kept
 
 
 @torch.no_grad()
