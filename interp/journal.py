@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from .digests import tensor_digest
 from .errors import JournalError
+from .whole_files import write_whole
 
 HEAD = "sweep.json"
 Part = Float[Tensor, "metric unit"]
@@ -37,7 +36,7 @@ class Journal:
     def keep(self, number: int, part: Part) -> None:
         """The part is on disk when this returns."""
         content = save({"values": part.contiguous()}, metadata={"sha256": tensor_digest(part)})
-        _write(self.folder / _name(number), content)
+        write_whole(self.folder / _name(number), content)
 
 
 def journal(folder: Path, identity: Mapping[str, Any], cuts: list[list[int]]) -> Journal:
@@ -57,7 +56,7 @@ def journal(folder: Path, identity: Mapping[str, Any], cuts: list[list[int]]) ->
         if folder.exists() and any(not one.name.startswith(".") for one in folder.iterdir()):
             raise JournalError(f"{folder} holds files and no {HEAD}, so no sweep can go on there; give an empty folder")
         folder.mkdir(parents=True, exist_ok=True)
-        _write(head, json.dumps({"sweep": wanted, "parts": cuts}, indent=1).encode())
+        write_whole(head, json.dumps({"sweep": wanted, "parts": cuts}, indent=1).encode())
         return Journal(folder, cuts, {})
     try:
         read = json.loads(head.read_text())
@@ -81,19 +80,6 @@ def _part(path: Path) -> Part:
     if told != tensor_digest(values):
         raise JournalError(f"{path} is not what was written: its digest is another. Delete it, and it is computed anew")
     return values
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _name(number: int) -> str:

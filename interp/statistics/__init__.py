@@ -6,6 +6,7 @@ flipped, and the number of prompts no longer counts.
 
 from .bootstrap import over_prompts as over_prompts
 from .bootstrap import ratio_of_means as ratio_of_means
+from .bootstrap import standard_error as standard_error
 from .estimate import Estimate as Estimate
 from .false_discovery import benjamini_hochberg as benjamini_hochberg
 from .false_discovery import benjamini_yekutieli as benjamini_yekutieli

@@ -37,13 +37,27 @@ def over_prompts(
     """
     mean = values.mean(dim=0)
     sums, sizes = by_unit(values, clusters)
+    if len(sums) == 1:
+        return unknown(mean)
+    low, high, _ = _resampled(sums, sizes, _counts(len(sums), n_resamples, generator))
+    ends = (each.to(values).reshape(mean.shape) for each in (low, high))
+    return Estimate(mean, standard_error(values, clusters), *ends)
+
+
+def standard_error(values: Float[Tensor, "prompt ..."], clusters: Sequence[str] = ()) -> Float[Tensor, "..."]:
+    """The standard error of the mean over prompts, that of a ratio with clusters; NaN for a single one.
+
+    Raises:
+        AlignmentError: not one name of a cluster for each prompt.
+    """
+    mean = values.mean(dim=0)
+    sums, sizes = by_unit(values, clusters)
     n_units = len(sums)
     if n_units == 1:
-        return unknown(mean)
+        return torch.full_like(mean, torch.nan)
     residuals = sums - sizes[:, None] * mean.double().flatten()
-    standard_error = (residuals.square().sum(dim=0) * n_units / (n_units - 1)).sqrt() / len(values)
-    low, high, _ = _resampled(sums, sizes, _counts(n_units, n_resamples, generator))
-    return Estimate(mean, *(each.to(values).reshape(mean.shape) for each in (standard_error, low, high)))
+    error = (residuals.square().sum(dim=0) * n_units / (n_units - 1)).sqrt() / len(values)
+    return error.to(values).reshape(mean.shape)
 
 
 def ratio_of_means(
