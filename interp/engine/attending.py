@@ -88,6 +88,10 @@ class Attending:
         ids = self.context.position_ids()[:, positions]
         return ids[prompts] if len(ids) > 1 else ids
 
+    def forget_masks(self) -> None:
+        """Those of the wave before are let go: of all positions together they grow with the cube of the length."""
+        self._contexts.clear()
+
     def context_for(self, positions: Int[np.ndarray, " query"], prompts: Int[Tensor, " lane"]) -> Any:
         """The context of a group of lanes that ask from these positions."""
         key = positions.tobytes()

@@ -1,5 +1,6 @@
 """What a wave costs before it is run: matrix products and bytes, counted from the rows it will compute."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,45 @@ def forward_flops(cfg: Any, n_prompts: int, length: int) -> int:
     return cfg.n_layers * layer_flops(at, cfg, length) + unembedding
 
 
-def lane_bytes(n_rows: Int[np.ndarray, " lane"], n_keys: int, cfg: Any, itemsize: int) -> Int[np.ndarray, " lane"]:
-    """The memory that each lane takes at most while a layer is computed, from the rows it carries."""
+def lane_bytes(
+    n_rows: Int[np.ndarray, " lane"],
+    n_keys: int,
+    cfg: Any,
+    itemsize: int,
+    stages: Collection[str] = (),
+    padded: bool = False,
+) -> Int[np.ndarray, " lane"]:
+    """The memory that each lane takes at most while a layer is computed, from the rows it carries.
+
+    The factors count the tensors of a step that live at once; a test measures them.
+
+    Args:
+        itemsize: bytes of a number.
+        stages: the points that are changed or frozen, by the last part of their hook names.
+        padded: whether each lane has a mask of its own.
+    """
     attended = cfg.n_heads * cfg.d_head
-    hidden = 0 if cfg.attn_only else (4 if cfg.gated_mlp else 2) * (cfg.d_mlp or 0)
-    a_row = max(8 * cfg.d_model + 6 * attended, 6 * cfg.d_model + hidden)
-    a_key = 3 * attended
-    return (n_rows * a_row + n_keys * a_key) * itemsize
+    numbers = n_rows * (8 * cfg.d_model + 6 * attended) + n_keys * 4 * attended
+    a_pair = cfg.n_heads * _score_bytes(cfg, itemsize, stages) + (5 + itemsize if padded else 2)
+    mlp = n_rows * (6 * cfg.d_model + _hidden(cfg, "hook_post" in stages))
+    return np.maximum(numbers * itemsize + n_rows * n_keys * a_pair, mlp * itemsize)
+
+
+def _hidden(cfg: Any, edited: bool) -> int:
+    """The numbers of an MLP's hidden layer that a row holds at once."""
+    if cfg.attn_only:
+        return 0
+    copies = (4 if cfg.gated_mlp else 2) + {"gelu_fast": 3, "solu": 1, "solu_ln": 2}.get(cfg.act_fn, 0)
+    return (max(copies, 5) if edited else copies) * (cfg.d_mlp or 0)
+
+
+def _score_bytes(cfg: Any, itemsize: int, stages: Collection[str]) -> int:
+    """What a score takes, in as many forms as are held at once; nothing where the fused kernel makes none."""
+    looked_at = {"hook_attn_scores", "hook_pattern"} & set(stages)
+    if not looked_at and cfg.attn_scores_soft_cap <= 0:
+        return 0
+    # Softmax is taken in 32 bits at least.
+    return (6 if looked_at else 4) * itemsize + (8 if itemsize < 4 else 0)
 
 
 def key_value_heads(cfg: Any) -> int:

@@ -33,13 +33,13 @@ class Plan:
 
     def __str__(self) -> str:
         head = f"{self.n_cells:,} cells, {self.n_lanes:,} runs of a prompt in {self.n_chunks:,} steps; "
-        work = f"{self.rows:,} rows, {_scaled(self.flops, 'FLOP')}"
+        work = f"{self.rows:,} rows, {scaled(self.flops, 'FLOP')}"
         if not self.bytes:
             return f"{head}{work}, one forward pass a cell"
         saved = self.plain_flops / self.flops if self.flops else 1.0
         return (
             f"{head}{work} ({saved:.1f} times fewer than one forward pass a cell), "
-            f"at most {_scaled(self.bytes, 'B')} beside model and base run"
+            f"at most {scaled(self.bytes, 'B')} beside model and base run"
         )
 
 
@@ -65,7 +65,7 @@ def chunked(
         more_rows, more = int(n_rows[start:end].sum()), int(sizes[start:end].sum())
         if more > max_bytes:
             raise MemoryBudgetError(
-                f"a single cell takes {_scaled(more, 'B')} of memory, and {_scaled(max_bytes, 'B')} are left for it; "
+                f"a single cell takes {scaled(more, 'B')} of memory, and {scaled(max_bytes, 'B')} are left for it; "
                 "raise max_memory, or give fewer or shorter prompts"
             )
         if start > first and (rows + more_rows > most_rows or size + more > max_bytes):
@@ -80,7 +80,8 @@ def _groups(together: Int[np.ndarray, " lane"]) -> Iterator[tuple[int, int]]:
     return zip(starts.tolist(), [*starts[1:].tolist(), len(together)], strict=True)
 
 
-def _scaled(number: int | float, unit: str) -> str:
+def scaled(number: int | float, unit: str) -> str:
+    """The number with its unit, shortened by a prefix: `12.3 MB`."""
     prefixes = ["", "k", "M", "G", "T", "P"]
     while number >= 1000 and len(prefixes) > 1:
         number /= 1000

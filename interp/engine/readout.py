@@ -12,8 +12,11 @@ from torch import Tensor
 from ..metrics import Metric
 from .rows import Rows
 
-BLOCK_BYTES = 2**27
-"""Logits in float64 that are held at once: more would only take memory."""
+BLOCK_BYTES = 2**29
+"""Of logits and of what metrics make of them, so much is held at once: more would only take memory."""
+
+WORKING_COPIES = 8
+"""As many times what it reads, in float64, a metric holds at most, what it reads included."""
 
 
 class Readout:
@@ -59,16 +62,17 @@ class Readout:
 
     @torch.no_grad()
     def values(
-        self, stream: Float[Tensor, "row d_model"], rows: Rows, changes: Int[np.ndarray, " lane"]
+        self, stream: Float[Tensor, "row d_model"], rows: Rows, changes: Int[np.ndarray, " lane"], max_bytes: int
     ) -> Float[Tensor, "metric lane"]:
         """Each metric of each lane.
 
         Args:
             stream: behind the last block, the rows that differ from the base run.
             changes: the change of each lane; those of one change stand together.
+            max_bytes: what may be held at once, the stream included.
         """
         n_lanes = len(rows.prompts)
-        most = max(1, BLOCK_BYTES // (8 * len(self.positions) * self.n_columns))
+        most = max(1, min(BLOCK_BYTES, max_bytes - stream.nbytes) // self.lane_bytes)
         ends = [*range(0, n_lanes, most), n_lanes]
         if self.whole_batch:
             ends = [*np.flatnonzero(np.diff(changes, prepend=-1)).tolist(), n_lanes]
@@ -105,9 +109,20 @@ class Readout:
         """Each metric of the run in which nothing is changed."""
         return torch.stack([self._of(number, metric, self.base) for number, metric in enumerate(self.metrics)])
 
-    def lane_bytes(self, itemsize: int) -> int:
-        """The memory that a lane's logits take, blocks of them shared by all."""
-        return 0 if self.whole_batch else len(self.positions) * self.model.cfg.d_model * itemsize
+    @property
+    def lane_bytes(self) -> int:
+        """The memory that a lane takes while it is read."""
+        itemsize = self.model.W_E.element_size()
+        a_column = WORKING_COPIES * 8 + itemsize
+        if self.columns is not None:
+            # Each row's own columns of the unembedding, gathered and laid out for the product.
+            a_column += 2 * self.model.cfg.d_model * itemsize
+        return len(self.positions) * (self.n_columns * a_column + 4 * self.model.cfg.d_model * itemsize)
+
+    @property
+    def least_bytes(self) -> int:
+        """The memory that the readout needs at least: a lane's, or that of all prompts where a metric reads all."""
+        return self.lane_bytes * (len(self.base) if self.whole_batch else 1)
 
     def _of(self, number: int, metric: Metric, read: Float[Tensor, "prompt read column"]) -> Float[Tensor, " prompt"]:
         if self._at[number] != list(range(len(self.positions))):

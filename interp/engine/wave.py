@@ -39,6 +39,7 @@ class Wave:
 
     def stream(self, edits: LaneEdits) -> tuple[Float[Tensor, "row d_model"], Rows]:
         """The stream behind the last block, for the rows that the metrics read and that some change reaches."""
+        self.attending.forget_masks()
         layers = schedule(edits.touched, self.reach, len(edits.prompts))
         rows = Rows(layers[0].before, edits.prompts, self.device)
         stream = self.model.W_E.new_empty(0, self.model.cfg.d_model)

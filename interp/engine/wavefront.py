@@ -16,18 +16,19 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from ..errors import MemoryBudgetError
 from ..replacing import Change
 from .changes import RowReplacement, looks_ahead, placed
 from .cost import forward_flops, lane_bytes, layer_flops
 from .lane_edits import Lane, LaneEdits
 from .noise import noise_floor
-from .plan import Plan, chunked
-from .readout import Readout
+from .plan import Plan, chunked, scaled
+from .readout import BLOCK_BYTES, Readout
 from .schedule import Reach, schedule, stages_of
 from .wave import Wave
 
 MOST_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
-"""Numbers in the stream of one wave: enough for the matrix products to run at full speed, few enough for fast memory."""
+"""Numbers in a wave's stream: enough for the matrix products to run at full speed, few enough for fast memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,14 @@ class Wavefront:
         Raises:
             MemoryBudgetError: a single lane, or a single change where a metric needs all prompts at once, is too large.
         """
+        # Behind the last block a wave's stream is still there, an eighth of what its layers took at most.
+        least = self.readout.least_bytes + self.max_bytes // 8
+        if least > self.max_bytes:
+            raise MemoryBudgetError(
+                f"the logits that the metrics read of {'all prompts' if self.readout.whole_batch else 'a prompt'} take "
+                f"{scaled(self.readout.least_bytes, 'B')} of memory, and {scaled(self.max_bytes, 'B')} are left for a "
+                "sweep; raise max_memory, or let the metric read fewer positions or tokens"
+            )
         lanes = np.arange(len(self.lanes))
         together = np.array([lane.change for lane in self.lanes], dtype=int) if self.readout.whole_batch else lanes
         most = max(1, MOST_NUMBERS[self.model.W_E.device.type] // self.model.cfg.d_model)
@@ -98,8 +107,12 @@ class Wavefront:
 
     @cached_property
     def _sizes(self) -> Int[np.ndarray, " lane"]:
-        itemsize = self.model.W_E.element_size()
-        return lane_bytes(self._n_rows, self.reach.n_keys, self.model.cfg, itemsize) + self.readout.lane_bytes(itemsize)
+        return self._layer_bytes(self._n_rows)
+
+    def _layer_bytes(self, n_rows: Int[np.ndarray, " lane"]) -> Int[np.ndarray, " lane"]:
+        stages = {name.rpartition(".")[2] for name in [*self.replacements, *self.frozen]}
+        itemsize, padded = self.model.W_E.element_size(), self.context.padding is not None
+        return lane_bytes(n_rows, self.reach.n_keys, self.model.cfg, itemsize, stages, padded)
 
     @cached_property
     def plan(self) -> Plan:
@@ -119,8 +132,14 @@ class Wavefront:
             rows=rows,
             flops=flops,
             plain_flops=len(self.changes) * forward_flops(cfg, n_prompts, length),
-            bytes=max((int(self._sizes[list(chunk)].sum()) for chunk in self.chunks), default=0),
+            bytes=max((self._chunk_bytes(chunk) for chunk in self.chunks), default=0),
         )
+
+    def _chunk_bytes(self, chunk: range) -> int:
+        layers = int(self._sizes[list(chunk)].sum())
+        together = 1 if self.readout.whole_batch else len(chunk)
+        reading = min(together * self.readout.lane_bytes, BLOCK_BYTES, self.max_bytes * 7 // 8)
+        return max(layers, layers // 8 + max(reading, self.readout.least_bytes))
 
     @property
     def units(self) -> list[tuple[int, int]]:
@@ -131,13 +150,13 @@ class Wavefront:
     def part(self, chunk: range) -> Float[Tensor, "metric unit"]:
         """Each metric of these lanes."""
         stream, rows = self._wave.stream(self._edits(chunk))
-        return self.readout.values(stream, rows, np.array([self.lanes[at].change for at in chunk]))
+        return self.readout.values(stream, rows, np.array([self.lanes[at].change for at in chunk]), self.max_bytes)
 
     @cached_property
     def noise_floor(self) -> Float[Tensor, "metric prompt"]:
         """How far the metrics of the unedited run move with how many rows are computed at once."""
-        largest = int(self._sizes.max()) if len(self.lanes) else 1
-        return noise_floor(self._wave, self.readout, max(1, self.max_bytes // largest))
+        whole = int(self._layer_bytes(np.array([self.reach.n_keys]))[0])
+        return noise_floor(self._wave, self.readout, max(1, self.max_bytes // whole), self.max_bytes)
 
     @cached_property
     def _wave(self) -> Wave:

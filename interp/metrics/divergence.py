@@ -37,10 +37,12 @@ class Divergence(Metric):
         reference = self.reference
         if self.positions is not None:
             reference = reference[:, within(self.positions, reference.shape[1])]
-        # Before prompts are repeated: a softmax over the vocabulary is the dear part.
-        p = reference.to(read).log_softmax(dim=-1)
-        if self.prompts is not None:
-            p = p[self.prompts.to(p.device)]
+        if self.prompts is None:
+            p = reference.to(read).log_softmax(dim=-1)
+        else:
+            # Before prompts are repeated, and of those that are there alone: a softmax over the vocabulary is dear.
+            there, place = self.prompts.to(reference.device).unique(return_inverse=True)
+            p = reference[there].to(read).log_softmax(dim=-1)[place.to(read.device)]
         if p.shape != read.shape:
             raise ShapeError(f"the reference logits have shape {list(p.shape)}, the model's {list(read.shape)}")
         q = read.log_softmax(dim=-1)
