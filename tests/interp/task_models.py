@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
 from models import HookedTransformer
@@ -27,4 +29,16 @@ def word_model(one_special: bool = False, **changes: object) -> HookedTransforme
     """A small model of seventeen words, one of them for all that it does not know."""
     model = order_one_model(**changes)
     model.set_tokenizer(word_tokenizer(one_special=one_special))
+    return model
+
+
+def llama_like_model() -> HookedTransformer:
+    """A small model whose tokenizer, as Llama's, puts a space before every text, so that " cat" alone has two."""
+    words = ["<unk>", "<s>", "▁", *(f"▁{word}" for word in ("the", "cat", "dog", "sat", "ran"))]
+    backend = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = Split("▁", "merged_with_next")
+    special = {"bos_token": "<s>", "eos_token": "<s>", "pad_token": "<s>", "unk_token": "<unk>"}
+    model = order_one_model(default_prepend_bos=False)
+    model.set_tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, **special))
     return model

@@ -18,7 +18,7 @@ from interp.tasks import Pair, ProbabilityDifference, PromptPairs, Task
 from interp.tasks.vocabulary import of_one_length
 
 from ..conftest import order_one_model
-from .task_models import GPT2_VOCABULARY, gpt2_model, word_model
+from .task_models import GPT2_VOCABULARY, gpt2_model, llama_like_model, word_model
 
 FITTING = Pair("the cat sat", "the dog sat", "on", "under")
 
@@ -134,6 +134,13 @@ def test_what_joins_with_the_prompt_to_one_token_is_read_on_its_own(shared):
     assert len(model.to_tokens(" 1984", prepend_bos=False)[0]) == 1
     pairs = task(Pair("In 19", "In 18", "84", "83")).on(model)
     assert model.to_string(pairs.answer) == "84"
+
+
+def test_an_answer_is_the_token_that_it_is_behind_the_prompt_and_not_at_a_beginning():
+    model = llama_like_model()
+    assert len(model.to_tokens(" sat", prepend_bos=False)[0]) == 2
+    pairs = task(Pair("the cat", "the dog", " sat", " ran")).on(model)
+    assert (pairs.answer_texts, pairs.wrong_texts) == ((("▁sat",),), (("▁ran",),))
 
 
 def test_a_right_answer_that_is_also_wrong_or_comes_twice_is_refused():

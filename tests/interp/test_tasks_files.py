@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from interp.errors import TaskFileError
@@ -49,6 +49,7 @@ def test_csv_is_read_with_its_quotes_spaces_and_any_order_of_columns(tmp_path):
 
 
 @settings(max_examples=20, deadline=None)
+@example(rows=[("a\r\nb", "a\rb", " ", "\n", '",')])
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT), min_size=1, max_size=3))
 def test_both_forms_give_back_any_text(rows, tmp_path_factory):
     folder, keys = tmp_path_factory.mktemp("files"), ("clean", "corrupted", "answer", "wrong", "template")
