@@ -11,7 +11,7 @@ from .estimate import Estimate, unknown
 from .units import by_unit
 
 N_RESAMPLES = 2000
-BLOCK = 2**22
+BLOCK = 2**20
 """Resampled values that are held at once."""
 
 
@@ -103,12 +103,14 @@ def _resampled(
 ) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"], Float[Tensor, " cell"]]:
     """The 2.5 % and 97.5 % points and the standard deviation, over resamples, of one sum over the other."""
     denominators = counts @ below.cpu()
-    ends, spreads = [], []
+    above, width = above.cpu(), max(1, BLOCK // len(counts))
+    low, high, spread = above.new_empty(3, above.shape[1])
     # A grid has tens of thousands of cells: all their resamples at once would take gigabytes.
-    for part in above.cpu().split(max(1, BLOCK // len(counts)), dim=1):
-        ratios = ((part.T @ counts.T) / denominators).numpy()
-        spreads.append(ratios.std(axis=1, ddof=1))
+    for first in range(0, above.shape[1], width):
+        part = slice(first, first + width)
+        ratios = ((above[:, part].T @ counts.T) / denominators).numpy()
+        spread[part] = torch.from_numpy(ratios.std(axis=1, ddof=1))
         # A partition of each row, which is many times faster than the sort that torch.quantile is.
-        ends.append(np.quantile(ratios, (0.025, 0.975), axis=1, overwrite_input=True))
-    low, high = torch.from_numpy(np.concatenate(ends, axis=1))
-    return low, high, torch.from_numpy(np.concatenate(spreads))
+        ends = np.quantile(ratios, (0.025, 0.975), axis=1, overwrite_input=True)
+        low[part], high[part] = torch.from_numpy(ends)
+    return low, high, spread

@@ -71,7 +71,7 @@ def test_without_an_effect_every_p_is_as_likely_as_any_other():
 
 def test_thousands_of_cells_are_the_same_as_a_few_of_them_at_a_time(monkeypatch):
     values = drawn(5, 9000)
-    some = torch.tensor([0, 1, 2096, 2097, 4194, 8999])
+    some = torch.tensor([0, 1, 523, 524, 4194, 8999])
     whole, few = over_prompts(values), over_prompts(values[:, some])
     for found, expected in ((whole.low, few.low), (whole.high, few.high), (whole.standard_error, few.standard_error)):
         assert_close(found[some], expected, rtol=1e-12, atol=1e-12)
