@@ -58,6 +58,7 @@ from .sites import site as site
 from .sites import sites as sites
 from .statistics import over_prompts as over_prompts
 from .sweep import joint as joint
+from .sweep import prepare_joint as prepare_joint
 from .sweep import prepare_sweep as prepare_sweep
 from .sweep import sweep as sweep
 from .tasks import Pair as Pair

@@ -27,18 +27,27 @@ def why_dead(
     length: int,
 ) -> list[str | None]:
     """For each change the reason why it cannot matter, or None."""
+    if not _is_ours_alone(model):
+        # Hooks of the user's, or parts that are not ours, may carry anything anywhere.
+        return [_why(model, change, replacements, None, length) for change in changes]
     every = any(metric.positions is None for metric in metrics)
     read = set(range(length)) if every else {at % length for metric in metrics for at in metric.positions or ()}
     return [_why(model, change, replacements, read, length) for change in changes]
 
 
 def _why(
-    model: Any, change: Change, replacements: Mapping[str, Replacement], read: set[int], length: int
+    model: Any, change: Change, replacements: Mapping[str, Replacement], read: set[int] | None, length: int
 ) -> str | None:
     differing = [cell for cell in change if _differs(cell, replacements[cell.name])]
     if not differing:
         return SAME
+    if read is None:
+        return None
     return UNREAD if all(_unread(model, cell, read, length) for cell in differing) else None
+
+
+def _is_ours_alone(model: Any) -> bool:
+    return hasattr(model, "context_of") and not any(point.hooked for point in model.hook_dict.values())
 
 
 def _differs(cell: Cell, replacement: Replacement) -> bool:

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,7 +12,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-_weights: WeakKeyDictionary[Any, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
+_weights: WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = WeakKeyDictionary()
 
 
 def tensor_digest(tensor: Shaped[Tensor, "..."]) -> str:
@@ -21,37 +23,59 @@ def tensor_digest(tensor: Shaped[Tensor, "..."]) -> str:
 
 
 def weights_digest(model: Any) -> str:
-    """The SHA-256 of a model's names, shapes and weights, kept until one of them is written to."""
+    """The SHA-256 of a model's names, shapes and weights, kept until a bit of them changes."""
     state = model.state_dict()
-    version = tuple((weight.data_ptr(), weight._version) for weight in state.values())
-    if model not in _weights or _weights[model][0] != version:
+    sums = tuple(_bit_sum(weight) for weight in state.values())
+    if model not in _weights or _weights[model][0] != sums:
         digest = hashlib.sha256()
         for name, weight in sorted(state.items()):
             digest.update(f"{name} {weight.dtype} {list(weight.shape)}".encode())
             digest.update(_bytes(weight))
-        _weights[model] = (version, digest.hexdigest())
+        _weights[model] = (sums, digest.hexdigest())
     return _weights[model][1]
 
 
 def described(value: object) -> Any:
-    """A value as JSON can hold it: tensors by their digest, dataclasses by their fields, functions by their name."""
+    """A value as JSON can hold it: tensors by their digest, objects by their fields, functions by their code."""
     match value:
         case Tensor():
             return tensor_digest(value)
         case str() | int() | float() | bool() | None:
             return value
+        case torch.dtype() | torch.device() | Path():
+            return str(value)
         case Mapping():
             return {str(key): described(item) for key, item in value.items()}
         case list() | tuple():
             return [described(item) for item in value]
-        case _ if is_dataclass(value):
+        case FunctionType():
+            return _function(value)
+        case CodeType():
+            return hashlib.sha256(value.co_code).hexdigest(), described(value.co_consts), list(value.co_names)
+        case _ if is_dataclass(value) or hasattr(value, "__dict__"):
+            # Of a dataclass the fields, of any other object what it holds.
+            names = [field.name for field in fields(value)] if is_dataclass(value) else sorted(vars(value))
             kind = {"kind": type(value).__qualname__}
-            return kind | {field.name: described(getattr(value, field.name)) for field in fields(value)}
+            return kind | {name: described(getattr(value, name)) for name in names if not name.startswith("_")}
         case _:
-            return getattr(value, "__qualname__", repr(value))
+            return repr(value)
+
+
+def _function(function: FunctionType) -> dict[str, Any]:
+    cells = function.__closure__ or ()
+    return {
+        "function": function.__qualname__,
+        "code": described(function.__code__),
+        "defaults": described(function.__defaults__),
+        "closure": [described(cell.cell_contents) for cell in cells],
+    }
+
+
+def _bit_sum(weight: Tensor) -> int:
+    flat = weight.detach().contiguous().flatten()
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    return int(flat.view(whole).sum(dtype=torch.int64)) if weight.numel() else 0
 
 
 def _bytes(tensor: Tensor) -> Any:
-    whole = tensor.detach().cpu().contiguous()
-    # A tensor of one number counts as contiguous whatever its stride, and bytes need a stride of one.
-    return whole.as_strided((whole.numel(),), (1,)).view(torch.uint8).numpy().data
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

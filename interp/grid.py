@@ -84,6 +84,8 @@ def _along(site: Site, axis: str, length: int, only: Sequence[int] | None, block
     size = site.sizes[site.axes.index(axis)] or length
     if block < 1 or size % block:
         raise OutOfRangeError(f"blocks={{{axis!r}: {block}}} must divide the {size} of {site.name}")
+    if only is not None and (isinstance(only, int) or len(set(only)) < len(only)):
+        raise OutOfRangeError(f"only={{{axis!r}: {only}}} must be a list of indices, none named twice")
     chosen = tuple(range(0, size, block) if only is None else only)
     if not chosen or any(not 0 <= at < size for at in chosen):
         raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name some of 0 to {size - 1}")

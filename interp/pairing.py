@@ -16,11 +16,13 @@ def paired(model: Any, clean: Tensor, corrupted: Tensor, broadcast: bool) -> tup
 
     Raises:
         TokensError: prompts that have no partner, position by position; the message shows both.
+        TokensError: ids that are no tokens of the model; the message names the prompt and the position.
         DegenerateBaselineError: a prompt that is the same in both runs.
     """
     for name, tokens in (("clean", clean), ("corrupted", corrupted)):
         if tokens.ndim != 2 or 0 in tokens.shape:
             raise TokensError(f"the {name} tokens must be [prompt, pos] with neither empty, not {list(tokens.shape)}")
+        _require_ids(model, name, tokens)
     if clean.shape[1] != corrupted.shape[1]:
         raise TokensError(
             "clean and corrupted prompts must have the same number of tokens, so that each position has a partner\n"
@@ -44,6 +46,20 @@ def paired(model: Any, clean: Tensor, corrupted: Tensor, broadcast: bool) -> tup
     return clean, corrupted
 
 
+def _require_ids(model: Any, name: str, tokens: Tensor) -> None:
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise TokensError(f"the {name} tokens must be whole numbers, not {tokens.dtype}")
+    # A model of the protocol need not say how many tokens it has.
+    d_vocab = getattr(model.cfg, "d_vocab", 0)
+    outside = (tokens < 0) | (tokens >= d_vocab) if d_vocab > 0 else tokens < 0
+    if bool(outside.any()):
+        prompt, position = outside.nonzero()[0].tolist()
+        raise TokensError(
+            f"the {name} prompt {prompt} has the token {int(tokens[prompt, position])} at position {position}; the "
+            f"vocabulary is 0 to {d_vocab - 1}"
+        )
+
+
 def tokens_as_text(model: Any, tokens: Int[Tensor, "prompt pos"]) -> tuple[tuple[str, ...], ...]:
     """The tokens of each prompt as text; their numbers where the model has no tokenizer."""
     if getattr(model, "tokenizer", None) is None:
@@ -62,21 +78,22 @@ def shown(model: Any, row: Int[Tensor, " pos"]) -> str:
 def require_gap(
     clean: Float[Tensor, " prompt"],
     corrupted: Float[Tensor, " prompt"],
-    logits: Float[Tensor, "prompt pos d_vocab"],
+    rounding: Float[Tensor, " prompt"],
     name: str,
 ) -> None:
     """Nothing, if the metric differs between the runs by more than the logits' rounding.
+
+    Args:
+        rounding: what one unit of it moves each prompt's metric by (`interp.rounding.rounding_of`).
 
     Raises:
         DegenerateBaselineError: it does not.
     """
     difference = abs(float(clean.mean() - corrupted.mean()))
-    # The metric was computed in float64 from logits that were rounded to the model's dtype.
-    rounding = 10 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
-    if difference <= rounding:
-        dtype = str(logits.dtype).removeprefix("torch.")
+    explained = 4 * float(rounding.mean())
+    if difference <= explained:
         why = (
-            f"a difference of {difference:.3g} is no more than {dtype}'s rounding explains ({rounding:.3g})"
+            f"a difference of {difference:.3g} is no more than the logits' rounding explains ({explained:.3g})"
             if difference
             else "there is no difference that a patch could bring back"
         )
@@ -90,11 +107,12 @@ def fitting_reference(model: Any, reference: Tensor, edited: Tensor) -> Prompts:
     """The reference prompts.
 
     Raises:
-        TokensError: they have another length than the prompts that are edited.
+        TokensError: they have another length than the prompts that are edited, or ids that are no tokens.
     """
     if reference.ndim != 2 or reference.shape[1:] != edited.shape[1:]:
         raise TokensError(
             f"the reference has shape {list(reference.shape)}; it must have the prompts' {edited.shape[1]} positions, "
             f"as {shown(model, edited[0])}"
         )
+    _require_ids(model, "reference", reference)
     return reference

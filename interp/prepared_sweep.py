@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from .dead_cells import why_dead
@@ -16,17 +16,16 @@ from .engine.plain import Plain
 from .engine.readout import Readout
 from .engine.wave import kept_points
 from .engine.wavefront import Wavefront
-from .errors import MemoryBudgetError, VerificationError
+from .errors import EngineError, MemoryBudgetError, VerificationError
 from .journal import Journal
-from .memory import free_bytes
+from .memory import allowed_bytes
+from .metrics import Metric
 from .replacing import Change, Replacement
+from .rounding import rounding_of
 from .sites import site
 from .two_runs import TwoRuns
 
 Engine = Literal["wavefront", "hooks"]
-
-FREE_SHARE = 0.5
-"""Of the memory that is free, the share that a sweep takes where no budget is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +47,12 @@ class PreparedSweep:
     frozen: Sequence[str]
     engine: Engine
     max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in get_args(Engine):
+            raise ValueError(f"engine={self.engine!r} must be one of {get_args(Engine)}")
+        if self.engine == "hooks" and self.max_memory is not None:
+            raise EngineError("max_memory is kept by engine='wavefront' alone: 'hooks' runs whole forward passes")
 
     @cached_property
     def reasons(self) -> list[str | None]:
@@ -110,27 +115,33 @@ class PreparedSweep:
         """
         drawn = torch.randperm(len(self.alive), generator=torch.Generator().manual_seed(seed))[:n_cells]
         numbers = [self.alive[at] for at in drawn.tolist()]
-        again = self.plain(numbers).part(range(len(numbers) * values.shape[1])).cpu()
-        difference = values[:, :, numbers].transpose(1, 2).flatten(1) - again
-        largest = float(difference.abs().max()) if numbers else 0.0
-        found = Verification(len(numbers), largest, tolerance(self.runs.read_logits))
-        if not largest <= found.tolerance:
-            raise VerificationError(
-                f"of {len(numbers)} cells run again the plain way, one differs by {largest:.3g}; rounding explains "
-                f"{found.tolerance:.3g}. Please report it, and use engine='hooks' meanwhile"
-            )
-        return found
+        largest = allowed = 0.0
+        for number in numbers:
+            logits = self.plain([number]).logits(number=0)
+            for metric, said in zip(self.runs.metrics, values[:, :, number], strict=True):
+                difference = (said - metric(logits).cpu()).abs()
+                explained = tolerance(metric, logits).cpu()
+                if not bool((difference <= explained).all()):
+                    prompt = int((difference - explained).argmax())
+                    places = " and ".join(map(str, self.changes[number]))
+                    raise VerificationError(
+                        f"the {metric.name} of prompt {prompt} with {places} changed, "
+                        f"run again the plain way, differs by {float(difference[prompt]):.3g}; rounding explains "
+                        f"{float(explained[prompt]):.3g}. Please report it, and use engine='hooks' meanwhile"
+                    )
+                largest, allowed = max(largest, float(difference.max())), max(allowed, float(explained.max()))
+        return Verification(len(numbers), largest, allowed)
 
     def _wavefront(self) -> Wavefront:
         runs, model = self.runs, self.runs.model
         base = {name: as_rows(values, site(model, name).axes) for name, values in runs.base.items()}
         rows = {name: row_replacement(given, site(model, name).axes) for name, given in self.replacements.items()}
-        budget = FREE_SHARE * free_bytes(model.W_E.device) if self.max_memory is None else self.max_memory
+        budget = allowed_bytes(self.max_memory, model.W_E.device)
         held = _bytes([runs.logits, *runs.base.values(), *(given.values for given in self.replacements.values())])
         if held > budget:
             raise MemoryBudgetError(
                 f"the activations of {len(runs.edited)} prompts at the points of the sweep take {held:,} bytes, more "
-                f"than max_memory={int(budget):,}; give fewer prompts or layers"
+                f"than max_memory={budget:,}; give fewer prompts or layers"
             )
         return Wavefront(
             model=model,
@@ -140,19 +151,18 @@ class PreparedSweep:
             base=base,
             readout=Readout(model, runs.metrics, runs.logits),
             frozen=self.frozen,
-            max_bytes=int(budget - held),
+            max_bytes=budget - held,
         )
 
 
-def tolerance(logits: Shaped[Tensor, "..."]) -> float:
-    """How far two ways to the same metric may differ by rounding: 4096 units in the last place of the largest logit.
+def tolerance(metric: Metric, logits: Float[Tensor, "prompt pos d_vocab"]) -> Float[Tensor, " prompt"]:
+    """How far two ways to the same metric may differ by rounding: 4,096 times what one unit of it moves the metric by.
 
-    In float64 about 1e-12 of it, in float32 5e-4. In 16 bits, where the stream itself is rounded that coarsely at each
-    step, 32 units: 1/4 in bfloat16, 1/32 in float16.
+    Of a logit difference that is about 1e-12 of the largest logit in float64, and 5e-4 in float32. In 16 bits, where
+    the stream itself is rounded that coarsely at each step, 32 times. See `interp.rounding`.
     """
-    precision = torch.finfo(logits.dtype)
-    units = 4096 if precision.bits > 16 else 32
-    return units * precision.eps * max(1.0, float(logits.abs().max()))
+    units = 4096 if torch.finfo(logits.dtype).bits > 16 else 32
+    return units * rounding_of(metric, logits) + torch.finfo(torch.float64).eps
 
 
 def points_to_keep(model: Any, changes: Sequence[Change], frozen: Sequence[str], engine: Engine) -> list[str]:

@@ -1,5 +1,6 @@
 """What stands in at a point of a run: every intervention of a sweep, reduced to values that replace or are added."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from .errors import NonFiniteError, ShapeError, TokensError
+from .errors import AxisError, NonFiniteError, ShapeError, TokensError
 from .interventions import mean, resample
 from .sites import Cell
 
@@ -37,6 +38,7 @@ def stand_in(
     base: Shaped[Tensor, "prompt ..."],
     other: Shaped[Tensor, "reference ..."],
     *,
+    axes: Sequence[str],
     per_position: bool,
     vector: Float[Tensor, "..."] | None,
     seed: int,
@@ -46,11 +48,13 @@ def stand_in(
     Args:
         base: the activation of the run that is edited.
         other: that of the other run, or of the reference.
+        axes: the names of the activation's axes.
         per_position: whether the mean is taken at each position by itself, or over all of them.
         vector: what is added, of the activation's last axes.
         seed: of the draw of "resample", which is the same at every point.
 
     Raises:
+        AxisError: a mean over positions of scores or patterns, which have none.
         TokensError: mean or resample of a single reference prompt.
         ShapeError: a vector that is not of the activation's last axes.
     """
@@ -62,12 +66,18 @@ def stand_in(
         case "mean":
             _require_several(intervention, other)
             over_prompts = mean(other)(base)
-            return over_prompts if per_position else over_prompts.mean(dim=1, keepdim=True).expand_as(base).clone()
+            return over_prompts if per_position else _over_positions(over_prompts, axes)
         case "resample":
             _require_several(intervention, other)
             return resample(other, torch.Generator().manual_seed(seed))(base)
         case "add":
             return _added(vector, base)
+
+
+def _over_positions(x: Tensor, axes: Sequence[str]) -> Tensor:
+    if "pos" not in axes:
+        raise AxisError(f"a mean over positions needs an axis 'pos'; the point has {', '.join(axes)}")
+    return x.mean(dim=list(axes).index("pos"), keepdim=True).expand_as(x).clone()
 
 
 def require_finite(name: str, values: Shaped[Tensor, "..."]) -> None:

@@ -12,13 +12,15 @@ from torch import Tensor
 from .effects import Direction, Effects
 from .engine import plain
 from .engine.support import why_not
-from .errors import EngineError
+from .errors import EngineError, MetricError, TokensError
 from .grid import POINTS, Grid, Place, grid, sets_grid
+from .memory import require_room_for_runs
 from .metrics import Metric
+from .padding import require_unpadded
 from .pairing import fitting_reference, paired
 from .prepared_sweep import Engine, PreparedSweep, points_to_keep
 from .replacing import Intervention, Replacement, require_finite, stand_in
-from .sites import Layers, sites
+from .sites import Layers, site, sites
 from .sweep_run import SweepRun
 from .two_runs import TwoRuns, two_runs
 
@@ -157,7 +159,7 @@ def prepare_sweep(
     clusters: Sequence[str] = (),
 ) -> SweepRun:
     """The sweep, ready to run: its `plan` tells what it will cost, `run()` gives the effects. See `sweep`."""
-    what = _What(direction, intervention, reference, per_position, vector, seed, tuple(freeze), engine, max_memory)
+    what = _What(direction, intervention, reference, per_position, vector, seed, freeze, engine, max_memory)
     pattern = POINTS.get(point, point)
     found = sites(model, pattern, layers=layers)
 
@@ -178,6 +180,7 @@ def joint(
     intervention: Intervention = "patch",
     reference: Reference | None = None,
     per_position: bool = True,
+    vector: Float[Tensor, "..."] | None = None,
     seed: int = 0,
     freeze: Sequence[str] = (),
     engine: Engine | None = None,
@@ -198,7 +201,8 @@ def joint(
     """
     ready = prepare_joint(
         model, clean, corrupted, sets, metric,
-        direction=direction, intervention=intervention, reference=reference, per_position=per_position, seed=seed,
+        direction=direction, intervention=intervention, reference=reference, per_position=per_position, vector=vector,
+        seed=seed,
         freeze=freeze, engine=engine, max_memory=max_memory, broadcast=broadcast, clusters=clusters,
     )  # fmt: skip
     return ready.run(out=out, verify=verify, progress=progress)
@@ -215,6 +219,7 @@ def prepare_joint(
     intervention: Intervention = "patch",
     reference: Reference | None = None,
     per_position: bool = True,
+    vector: Float[Tensor, "..."] | None = None,
     seed: int = 0,
     freeze: Sequence[str] = (),
     engine: Engine | None = None,
@@ -223,7 +228,7 @@ def prepare_joint(
     clusters: Sequence[str] = (),
 ) -> SweepRun:
     """The sets of places, ready to run: `plan` tells what they will cost, `run()` gives the effects. See `joint`."""
-    what = _What(direction, intervention, reference, per_position, None, seed, tuple(freeze), engine, max_memory)
+    what = _What(direction, intervention, reference, per_position, vector, seed, freeze, engine, max_memory)
     cells = sets_grid(model, sets)
     points = ", ".join(dict.fromkeys(cell.name for change in cells.changes for cell in change))
     pairs = paired(model, clean, corrupted, broadcast)
@@ -240,7 +245,7 @@ class _What:
     per_position: bool
     vector: Tensor | None
     seed: int
-    freeze: tuple[str, ...]
+    freeze: Sequence[str]
     engine: Engine | None
     max_memory: int | None
 
@@ -252,8 +257,12 @@ class _What:
             raise ValueError(f"engine={self.engine!r} must be one of {get_args(Engine)}, or None to choose")
         if self.vector is not None and self.intervention != "add":
             raise ValueError(f"vector is what 'add' adds; the intervention is {self.intervention!r}")
-        if self.reference is not None and self.intervention in ("patch", "add"):
+        if self.reference is not None and self.intervention not in ("mean", "resample"):
             raise ValueError(f"reference is for 'mean' and 'resample'; the intervention is {self.intervention!r}")
+        if not self.per_position and self.intervention != "mean":
+            raise ValueError(f"per_position=False is for 'mean'; the intervention is {self.intervention!r}")
+        if isinstance(self.freeze, str):
+            raise ValueError(f"freeze={self.freeze!r} must be a list of points, [{self.freeze!r}]")
 
 
 @torch.no_grad()
@@ -266,7 +275,9 @@ def _prepared(
     what: _What,
     clusters: Sequence[str],
 ) -> SweepRun:
-    metrics = (metric,) if isinstance(metric, Metric) else tuple(metric)
+    metrics = _metrics(metric)
+    if isinstance(clusters, str) or (clusters and len(clusters) != len(pairs[0])):
+        raise TokensError(f"clusters must name the template of each of {len(pairs[0])} prompts; it is {clusters!r}")
     over = cells(pairs[0].shape[1])
     frozen = [one.name for name in what.freeze for one in sites(model, POINTS.get(name, name))]
     names = list(dict.fromkeys(cell.name for change in over.changes for cell in change))
@@ -275,12 +286,30 @@ def _prepared(
         raise ValueError(f"{both[0]} is changed by the sweep, so it cannot be frozen as well")
     engine, why_plain = _chosen(what.engine, model, over, frozen)
     keep = points_to_keep(model, over.changes, frozen, engine)
+    require_unpadded(model, *pairs, over.changes, _mixed(model, pairs, what))
+    require_room_for_runs(model, pairs[0], names, keep, what.max_memory)
     runs = two_runs(model, *pairs, what.direction, metrics, names, keep, together=engine == "wavefront")
     replacements = {name: _replacement(name, runs, what) for name in names}
     ready = PreparedSweep(runs, over.changes, replacements, frozen, engine, what.max_memory)
     arguments = {name: getattr(what, name) for name in ("reference", "per_position", "vector")}
     single = isinstance(metric, Metric)
     return SweepRun(ready, over, point, what.intervention, what.seed, tuple(clusters), arguments, single, why_plain)
+
+
+def _mixed(model: Any, pairs: tuple[Tensor, Tensor], what: _What) -> Tensor | None:
+    """The prompts whose values the intervention mixes, if it does."""
+    if what.intervention not in ("mean", "resample"):
+        return None
+    other = pairs[0 if what.direction == "denoising" else 1]
+    return other if what.reference is None else fitting_reference(model, what.reference, other)
+
+
+def _metrics(metric: Metric | Sequence[Metric]) -> tuple[Metric, ...]:
+    metrics: tuple[Any, ...] = (metric,) if isinstance(metric, Metric) or callable(metric) else tuple(metric)
+    for one in metrics:
+        if not isinstance(one, Metric):
+            raise MetricError(f"{one!r} is no Metric; interp.Function(label, function) makes one of any function")
+    return metrics
 
 
 def _replacement(name: str, runs: TwoRuns, what: _What) -> Replacement:
@@ -291,7 +320,13 @@ def _replacement(name: str, runs: TwoRuns, what: _What) -> Replacement:
         fitting = fitting_reference(runs.model, what.reference, runs.edited)
         other = plain.activations(runs.model, fitting, [name])[1][name]
     values = stand_in(
-        what.intervention, base, other, per_position=what.per_position, vector=what.vector, seed=what.seed
+        what.intervention,
+        base,
+        other,
+        axes=site(runs.model, name).axes,
+        per_position=what.per_position,
+        vector=what.vector,
+        seed=what.seed,
     )
     require_finite(name, values)
     return Replacement(base, values, added=what.intervention == "add")

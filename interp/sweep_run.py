@@ -15,7 +15,7 @@ from torch import Tensor
 from .digests import described, tensor_digest, weights_digest
 from .effects import Effects, Verification
 from .engine.plan import Plan
-from .errors import NonFiniteError
+from .errors import JournalError, NonFiniteError
 from .grid import Grid
 from .journal import journal
 from .pairing import tokens_as_text
@@ -63,6 +63,10 @@ class SweepRun:
         self, *, out: str | Path | None = None, verify: int = 0, progress: bool | None = None
     ) -> Effects | dict[str, Effects]:
         """The effects; of several metrics, each by its name. See `interp.sweep`."""
+        if not isinstance(verify, int) or verify < 0:
+            raise ValueError(f"verify={verify!r} must be a number of cells, 0 for none")
+        if out is not None:
+            self._require_recordable()
         values = self._values(None if out is None else Path(out), progress)
         self._require_finite(values)
         checked = self.ready.verification(values, verify, self.seed) if verify else None
@@ -82,6 +86,7 @@ class SweepRun:
         runs, ready = self.ready.runs, self.ready
         return {
             "weights": weights_digest(runs.model),
+            "config": described(runs.model.cfg),
             "clean": tensor_digest(runs.clean),
             "corrupted": tensor_digest(runs.corrupted),
             "point": self.point,
@@ -110,6 +115,14 @@ class SweepRun:
     @property
     def _engine_note(self) -> tuple[str, ...]:
         return () if self.why_plain is None else (f"run with one forward pass a cell: {self.why_plain}",)
+
+    def _require_recordable(self) -> None:
+        hooked = [name for name, point in self.ready.runs.model.hook_dict.items() if getattr(point, "fwd_hooks", ())]
+        if hooked:
+            raise JournalError(
+                f"the model has hooks, the first at {hooked[0]}, and no record can say what they do: a sweep that is "
+                "to go on from a folder needs a model without"
+            )
 
     def _require_finite(self, values: Float[Tensor, "metric prompt change"]) -> None:
         if bool(values.isfinite().all()):

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from .effects import Direction
 from .engine import plain
+from .finiteness import require_finite_run
 from .metrics import Metric
 from .pairing import require_gap
+from .rounding import rounding_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +54,6 @@ class TwoRuns:
         """The metrics of the run that is edited, before it is."""
         return self.corrupted_values if self.direction == "denoising" else self.clean_values
 
-    @property
-    def read_logits(self) -> Float[Tensor, "prompt read d_vocab"]:
-        """The logits that the metrics read."""
-        return self.logits[:, _read(self.metrics, self.logits.shape[1])]
-
 
 def two_runs(
     model: Any,
@@ -77,6 +74,7 @@ def two_runs(
         together: both runs are one batch, with logits where a metric reads them: for models of blocks.
 
     Raises:
+        NonFiniteError: a run that is not finite; the message names the first weight or point that is not.
         DegenerateBaselineError: a metric that cannot tell the runs apart.
         ValueError: two metrics of one name.
     """
@@ -91,11 +89,14 @@ def two_runs(
     else:
         logits, base = plain.activations(model, edited, names)
         other_logits, other_values = plain.activations(model, other, points)
-    before = torch.stack([metric(logits) for metric in metrics])
-    beyond = torch.stack([metric(other_logits) for metric in metrics])
+    require_finite_run(model, edited, logits[:, _read(metrics, logits.shape[1])])
+    require_finite_run(model, other, other_logits[:, _read(metrics, logits.shape[1])])
+    before = torch.stack([metric(logits).to(logits.device) for metric in metrics])
+    beyond = torch.stack([metric(other_logits).to(logits.device) for metric in metrics])
     runs = (beyond, before) if direction == "denoising" else (before, beyond)
     for metric, on_clean, on_corrupted in zip(metrics, *runs, strict=True):
-        require_gap(on_clean, on_corrupted, logits[:, _read(metrics, logits.shape[1])], metric.name)
+        rounding = torch.maximum(rounding_of(metric, logits), rounding_of(metric, other_logits))
+        require_gap(on_clean, on_corrupted, rounding, metric.name)
     return TwoRuns(model, clean, corrupted, direction, tuple(metrics), logits, base, other_values, *runs)
 
 

@@ -1,5 +1,7 @@
 """Rows 20 to 24 of the table of faults: pairs, metrics and effects that cannot mean what they seem to."""
 
+from itertools import cycle
+
 import pytest
 import torch
 
@@ -71,7 +73,7 @@ def test_22_a_metric_that_sees_no_difference_is_refused_with_both_values(dtype: 
 
 def test_22_both_values_are_told_in_their_places() -> None:
     model, clean, corrupted = order_one_model(), random_tokens(3, 5, seed=1), random_tokens(3, 5, seed=2)
-    values = iter((5.0, 5.0 + 1e-14) * 2)
+    values = cycle((5.0, 5.0 + 1e-14))
     constant = Function("constant", lambda logits: torch.full((3,), next(values), dtype=torch.float64))
     with pytest.raises(DegenerateBaselineError, match="constant is 5 on the clean and 5 on the corrupted"):
         sweep(model, clean, corrupted, "resid_pre", OVER, constant, direction="denoising")

@@ -56,12 +56,23 @@ def run(
         replacements: by hook name, what stands in there: whole activations, of which a cell takes its own part.
         frozen: by hook name, activations that stay what they are given here.
     """
-    held: dict[str | Cell, Edit] = {name: freeze(values) for name, values in (frozen or {}).items()}
     for change in changes:
-        edits = held | {cell: _edit(cell, replacements[cell.name]) for cell in change}
-        with edited(model, edits):
-            logits = model(tokens)
-        yield torch.stack([metric(logits) for metric in metrics])
+        logits = changed_logits(model, tokens, change, replacements, frozen)
+        yield torch.stack([metric(logits).to(logits.device) for metric in metrics])
+
+
+@torch.no_grad()
+def changed_logits(
+    model: Any,
+    tokens: Int[Tensor, "batch pos"],
+    change: Change,
+    replacements: Mapping[str, Replacement],
+    frozen: Activations | None = None,
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """The logits of one hooked forward pass with the change in place; arguments as `run`."""
+    edits: dict[str | Cell, Edit] = {name: freeze(values) for name, values in (frozen or {}).items()}
+    with edited(model, edits | {cell: _edit(cell, replacements[cell.name]) for cell in change}):
+        return model(tokens)
 
 
 def _edit(cell: Cell, replacement: Replacement) -> Edit:
@@ -116,6 +127,10 @@ class Plain:
         changes = self.changes[chunk.start // n_prompts : chunk.stop // n_prompts]
         found = run(self.model, self.tokens, changes, self.replacements, self.metrics, self.frozen)
         return torch.cat(list(found), dim=1)
+
+    def logits(self, number: int) -> Float[Tensor, "prompt pos d_vocab"]:
+        """The logits with one of the changes in place."""
+        return changed_logits(self.model, self.tokens, self.changes[number], self.replacements, self.frozen)
 
     @property
     @torch.no_grad()

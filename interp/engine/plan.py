@@ -32,6 +32,8 @@ class Plan:
     bytes: int
 
     def __str__(self) -> str:
+        if not self.n_lanes:
+            return "no cell can matter, so nothing is run"
         head = f"{self.n_cells:,} cells, {self.n_lanes:,} runs of a prompt in {self.n_chunks:,} steps; "
         work = f"{self.rows:,} rows, {scaled(self.flops, 'FLOP')}"
         if not self.bytes:

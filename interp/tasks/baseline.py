@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..metrics import Metric
 from ..pairing import require_gap
+from ..rounding import rounding_of
 from ..statistics import Estimate, over_prompts
 
 AT_ONCE = 32
@@ -82,7 +83,8 @@ def baseline(
     """
     logits, other = (torch.cat([model(rows)[:, -1:] for rows in of.split(AT_ONCE)]) for of in (clean, corrupted))
     values, other_values = metric(logits).cpu(), metric(other).cpu()
-    require_gap(values, other_values, logits, metric.name)
+    rounding = torch.maximum(rounding_of(metric, logits), rounding_of(metric, other))
+    require_gap(values, other_values, rounding, metric.name)
     return Baseline(metric.name, values, other_values, clusters)
 
 

