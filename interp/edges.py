@@ -21,6 +21,7 @@ from .metrics import Metric
 from .pairing import paired, tokens_as_text
 from .prepared_sweep import Engine, PreparedSweep, points_to_keep
 from .progress import shown
+from .provenance import run_record
 from .replacing import Replacement
 from .sites import Cell, site
 from .two_runs import TwoRuns, two_runs
@@ -225,4 +226,5 @@ def _effects(
         engine=engine,
         tokens_clean=tokens_as_text(runs.model, runs.clean),
         tokens_corrupted=tokens_as_text(runs.model, runs.corrupted),
+        provenance=run_record(runs) | {"point": "edges", "engine": engine},
     )

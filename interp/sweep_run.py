@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .digests import described, tensor_digest, weights_digest
+from .digests import described
 from .effects import Effects, Verification
 from .engine.plan import Plan
 from .errors import JournalError, NonFiniteError
@@ -21,6 +20,7 @@ from .journal import journal
 from .pairing import tokens_as_text
 from .prepared_sweep import PreparedSweep
 from .progress import shown
+from .provenance import run_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +85,16 @@ class SweepRun:
         """Everything that the numbers depend on, as JSON can hold it."""
         runs, ready = self.ready.runs, self.ready
         return {
-            "weights": weights_digest(runs.model),
-            "config": described(runs.model.cfg),
-            "clean": tensor_digest(runs.clean),
-            "corrupted": tensor_digest(runs.corrupted),
+            **run_record(runs),
             "point": self.point,
             "intervention": self.intervention,
-            "direction": runs.direction,
             "arguments": described(self.arguments),
             "frozen": list(ready.frozen),
             "axes": list(self.grid.axes),
             "coordinates": described(self.grid.coordinates),
             "changes": hashlib.sha256(" | ".join(map(str, ready.changes)).encode()).hexdigest(),
-            "metrics": described(runs.metrics),
             "seed": self.seed,
             "engine": ready.engine,
-            "dtype": str(runs.logits.dtype).removeprefix("torch."),
-            "device": runs.logits.device.type,
-            "versions": {name: version(name) for name in ("interp", "torch")},
         }
 
     def _values(self, out: Path | None, progress: bool | None) -> Float[Tensor, "metric prompt change"]:

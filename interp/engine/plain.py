@@ -135,13 +135,19 @@ class Plain:
     @property
     @torch.no_grad()
     def noise_floor(self) -> Float[Tensor, "metric prompt"] | None:
-        """How far the metrics move when each prompt is run by itself; None where a metric needs all at once."""
-        alone = []
-        for prompt in range(len(self.tokens)):
-            mine = [metric.for_prompts(torch.tensor([prompt])) for metric in self.metrics]
-            logits = self.model(self.tokens[prompt : prompt + 1])
+        """How far the metrics move in batches of another size; None where a metric needs all prompts at once.
+
+        Several prompts are run one by one, a single one three times at once.
+        """
+        n_prompts = len(self.tokens)
+        batches = [[prompt] for prompt in range(n_prompts)] if n_prompts > 1 else [[0, 0, 0]]
+        seen = []
+        for batch in batches:
+            mine = [metric.for_prompts(torch.tensor(batch)) for metric in self.metrics]
+            logits = self.model(self.tokens[batch])
             values = [metric(logits) for metric in mine if metric is not None]
             if len(values) < len(mine):
                 return None
-            alone.append(torch.stack(values))
-        return (torch.cat(alone, dim=1) - self.unchanged.to(alone[0])).abs()
+            difference = torch.stack(values) - self.unchanged[:, batch].to(logits.device)
+            seen.append(difference.abs().amax(dim=1, keepdim=True))
+        return torch.cat(seen, dim=1)
