@@ -75,7 +75,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         name="ablation",
         title="Ablation of heads and MLPs",
         question="What does the model lose without each head, each MLP, all heads of a block, or several at once?",
-        verdict=verdict(found, components, layers, together, kind, said(scored)),
+        verdict=verdict(found, components, layers, together, kind, said(scored), ready.engine),
         numbers=numbers(found, components),
         headline=headline(components),
         tables={
@@ -98,7 +98,8 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         "orders, of what the loss grows by when a component goes.",
         how_to_read="Bars to the right and warm colours: the loss grows without it. To the left, cold: the model does "
         "better without it on these prompts. Colours are scaled to the heads: an MLP may lie far "
-        "beyond their end. The mean is taken over the prompts at each position, the prompt itself "
+        "beyond their end. A dot, and a bar that is not faint, marks what is beyond chance: p < 0.05, with an interval "
+        "that leaves out 0. The mean is taken over the prompts at each position, the prompt itself "
         "among them, so a little of what is taken out stays: one part in the number of reference prompts. Zero takes "
         "also away what is the same on every prompt, which is often what costs most. p is adjusted for all heads and "
         "MLPs together (signs of whole prompts flipped, max-T). Intervals: 95 % over prompts, paired.",

@@ -6,6 +6,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 BARS = 16
+MARK = "•"
+"""Stands at components whose effect is beyond chance."""
+FAINT = 0.35
+ROOM = 6
+"""Characters of a number beside the mark, in a cell."""
 
 
 def map_figure(table: pd.DataFrame) -> go.Figure:
@@ -13,17 +18,21 @@ def map_figure(table: pd.DataFrame) -> go.Figure:
     layers = list(dict.fromkeys(table["layer"]))
     columns = list(dict.fromkeys(_place(name) for name in table["component"]))
     grid = np.full((len(layers), len(columns)), np.nan)
-    hover = np.full(grid.shape, "", dtype=object)
+    hover, text = np.full(grid.shape, "", dtype=object), np.full(grid.shape, "", dtype=object)
     for row in table.itertuples(index=False):
         at = (layers.index(row.layer), columns.index(_place(row.component)))
         grid[at] = float(f"{row.loss_increase_nats:.4g}")
-        hover[at] = f"{row.component}: {row.loss_increase_nats:+.3g} nats{_interval(row)}, p {row.p_adjusted:.2g}"
+        certain = ", beyond chance" if row.beyond_chance else ""
+        hover[at] = (
+            f"{row.component}: {row.loss_increase_nats:+.3g} nats{_interval(row)}, p {row.p_adjusted:.2g}{certain}"
+        )
+        text[at] = (MARK if row.beyond_chance else "") + _short(row.loss_increase_nats)
     # The MLPs often cost many times what any head does; colours follow the heads, and say so where they end.
     heads = table[table["kind"] == "head"]["loss_increase_nats"].abs()
     largest = float(max(heads.max(), 1e-9))
     figure = go.Figure(
         go.Heatmap(
-            z=grid, x=columns, y=[f"L{layer}" for layer in layers], text=np.vectorize(_short)(grid),
+            z=grid, x=columns, y=[f"L{layer}" for layer in layers], text=text,
             texttemplate="%{text}", hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
             coloraxis="coloraxis",
         )
@@ -39,7 +48,7 @@ def map_figure(table: pd.DataFrame) -> go.Figure:
 
 
 def component_figure(table: pd.DataFrame) -> go.Figure:
-    """The strongest heads, and the MLPs, as bars with intervals, each on a scale of its own."""
+    """The strongest heads and MLPs as bars with intervals, each kind on its own scale; what may be chance is faint."""
     name = "loss_increase_nats"
     kinds = [kind for kind in ("head", "MLP") if (table["kind"] == kind).any()]
     titles = {"head": "Heads", "MLP": "MLPs"}
@@ -49,7 +58,7 @@ def component_figure(table: pd.DataFrame) -> go.Figure:
         rows = of_kind.loc[of_kind[name].abs().sort_values(ascending=False, kind="stable").index[:BARS]]
         figure.add_bar(
             y=rows["component"], x=rows[name], error_x=_error(rows, name), orientation="h", showlegend=False,
-            row=1, col=column,
+            marker_opacity=np.where(rows["beyond_chance"], 1.0, FAINT), row=1, col=column,
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title="increase of the loss, nats")
@@ -88,7 +97,8 @@ def _place(component: str) -> str:
 
 
 def _short(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:+.2g}"
+    two = f"{value:+.2g}"
+    return two if len(two) <= ROOM else f"{value:+.1g}"
 
 
 def _interval(row: object) -> str:

@@ -14,6 +14,9 @@ from interp.errors import NonFiniteError
 from interp.shapley import MOST, Shapley, shapley
 from interp.statistics import over_prompts, sign_flip_p_values
 
+SIGNIFICANT = 0.05
+"""The adjusted p below which an effect is called one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -27,6 +30,7 @@ class Measured:
         shared: their shares; None for a named set with more components than shares can be had for.
         joint: the effect of all of them at once.
         named: whether the set was named, not found.
+        noise_floor: how far each prompt's loss moves with how many rows are computed at once; None if not known.
     """
 
     base: Float[Tensor, " prompt"]
@@ -37,6 +41,7 @@ class Measured:
     shared: Shapley | None
     joint: Float[Tensor, " prompt"]
     named: bool
+    noise_floor: Float[Tensor, " prompt"] | None
 
     def alone(self, players: Sequence[Component]) -> Float[Tensor, "prompt player"]:
         """The effects of some components, each by itself."""
@@ -60,7 +65,8 @@ def measured(ready: Ablations, chosen: Sequence[Component], n_strongest: int) ->
     worth[frozenset()] = torch.zeros_like(ready.base)
     shared = shapley(lambda taken: worth[frozenset(taken)], players) if len(players) <= MOST else None
     whole = worth[frozenset(players)]
-    return Measured(ready.base, found, singles, joint[:, : len(heads)], players, shared, whole, bool(chosen))
+    layers = joint[:, : len(heads)]
+    return Measured(ready.base, found, singles, layers, players, shared, whole, bool(chosen), ready.noise_floor)
 
 
 def _larger_subsets(players: Sequence[Component]) -> list[frozenset[Component]]:
@@ -79,6 +85,10 @@ def component_table(found: Measured) -> pd.DataFrame:
     )
     _add(table, "loss_increase_nats", found.singles)
     table["p_adjusted"] = sign_flip_p_values(found.singles).numpy(force=True)
+    outside = (table["loss_increase_nats_low"] > 0) | (table["loss_increase_nats_high"] < 0)
+    noise = 0.0 if found.noise_floor is None else float(found.noise_floor.mean())
+    above = table["loss_increase_nats"].abs() > noise
+    table["beyond_chance"] = (table["p_adjusted"] < SIGNIFICANT) & outside & above
     return table
 
 

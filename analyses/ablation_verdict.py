@@ -4,11 +4,11 @@ import pandas as pd
 from torch import Tensor
 
 from interp.residual_ablation import Replacement
-from interp.statistics import over_prompts, sign_flip_p_values
+from interp.statistics import over_prompts, sign_flip_p_values, smallest_p
 
-from .ablation_tables import Measured
+from .ablation_tables import SIGNIFICANT, Measured
+from .engine_wording import how_run
 
-SIGNIFICANT = 0.05
 STANDS_IN = {
     "mean": "its mean over the prompts at each position",
     "zero": "zero",
@@ -23,6 +23,7 @@ def verdict(
     together: pd.DataFrame,
     kind: Replacement,
     scored: str,
+    engine: str,
 ) -> str:
     """The finding on the first line, then one detail a line."""
     n_prompts = len(found.base)
@@ -38,6 +39,7 @@ def verdict(
         "With one prompt there is no mean and no interval: what is taken out is replaced by zero."
         if n_prompts == 1
         else "",
+        how_run(engine, "loss", found.noise_floor),
     ]
     return "\n".join(line for line in lines if line)
 
@@ -56,6 +58,10 @@ def numbers(found: Measured, components: pd.DataFrame) -> dict[str, float | int 
         found_numbers["costliest_mlp_nats"] = float(_most(mlps)["loss_increase_nats"])
     found_numbers["set_together_nats"] = float(found.joint.mean())
     found_numbers["set_sum_of_singles_nats"] = float(found.alone(found.players).sum(dim=1).mean())
+    if len(found.base) > 1:
+        found_numbers["smallest_possible_p"] = smallest_p(len(found.base))
+    if found.noise_floor is not None:
+        found_numbers["noise_floor_nats"] = float(found.noise_floor.mean())
     return found_numbers
 
 
@@ -83,8 +89,7 @@ def _cost(rows: pd.DataFrame, kind: str) -> str:
 
 def _certain(rows: pd.DataFrame) -> pd.DataFrame:
     """The components whose effect is not chance."""
-    outside = (rows["loss_increase_nats_low"] > 0) | (rows["loss_increase_nats_high"] < 0)
-    return rows[(rows["p_adjusted"] < SIGNIFICANT) & outside]
+    return rows[rows["beyond_chance"]]
 
 
 def _most(rows: pd.DataFrame) -> pd.Series:
@@ -105,10 +110,13 @@ def _beyond(components: pd.DataFrame, n_prompts: int) -> str:
     certain = _certain(components)
     better = certain[certain["loss_increase_nats"] < 0]
     helped = f"; the model does better without {', '.join(better['component'])}" if len(better) else ""
-    least = f" (with {n_prompts} prompts no p is below {2.0 ** (1 - n_prompts):.2g})" if n_prompts < 7 else ""
+    least = f"with {n_prompts} prompts no p is below {smallest_p(n_prompts):.2g}"
+    if smallest_p(n_prompts) >= SIGNIFICANT:
+        return f"None of {len(components)} heads and MLPs can be told from chance: {least}."
+    marked = ", marked by a dot in the map," if len(certain) else ""
     return (
-        f"{len(certain)} of {len(components)} heads and MLPs change the loss beyond chance (p < {SIGNIFICANT}, "
-        f"adjusted for all of them{least}){helped}."
+        f"{len(certain)} of {len(components)} heads and MLPs{marked} change the loss beyond chance "
+        f"(p < {SIGNIFICANT}, adjusted for all of them; {least}){helped}."
     )
 
 

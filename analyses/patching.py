@@ -11,8 +11,9 @@ from interp.effects import Direction, Effects
 from interp.errors import TokensError
 from interp.metrics import Divergence, LogitDifference, LogProbability, Metric
 from interp.statistics import over_prompts
-from interp.sweep import sweep
+from interp.sweep import prepare_sweep
 
+from .engine_wording import verified
 from .errors import NotApplicableError, OptionError
 from .labels import token_labels
 from .patching_figures import head_figure, position_figure, top_figure
@@ -23,6 +24,8 @@ from .patching_verdict import headline, numbers, verdict
 from .result import Result
 
 Measure = Literal["logit-difference", "log-probability", "divergence"]
+VERIFIED = 2
+"""Cells of each map that are run again the plain way."""
 PLACES = {"resid_pre": "stream before the block", "attn_out": "attention writes", "mlp_out": "MLP writes"}
 
 
@@ -136,7 +139,10 @@ def _result(model: Any, pairs: Pairs, options: Options) -> Result:
 
     def swept(point: str, *axes: str) -> Effects:
         over = ("layer", *axes)
-        return sweep(model, pairs.clean, pairs.corrupted, point, over, metric, direction=options.direction)
+        ready = prepare_sweep(model, pairs.clean, pairs.corrupted, point, over, metric, direction=options.direction)
+        # Plain runs set beside themselves would say nothing.
+        effects = ready.run(verify=VERIFIED if ready.ready.engine == "wavefront" else 0, progress=False)
+        return effects if isinstance(effects, Effects) else effects[metric.name]
 
     places = {name: point for point, name in PLACES.items() if f"blocks.0.hook_{point}" in model.hook_dict}
     maps = Maps({name: swept(point, "pos") for name, point in places.items()}, swept("z", "head"), pairs.labels)
@@ -155,7 +161,10 @@ def _result(model: Any, pairs: Pairs, options: Options) -> Result:
             "By head": head_figure(heads),
             "Strongest cells": top_figure(top),
         },
-        identities=identities(model, pairs, metric, maps, swept("resid_pre")),
+        identities=[
+            *identities(model, pairs, metric, maps, swept("resid_pre")),
+            *verified(effects.verification for effects in maps.sweeps.values()),
+        ],
         what_it_is="Two prompts that differ in a token are run. Then one activation of the one run is put in the place "
         "of the same activation of the other, everything behind it runs on, and the prediction is looked at again: if "
         "it comes out as in the other run, the activation carried the difference. Denoising puts clean values into the "
@@ -164,8 +173,9 @@ def _result(model: Any, pairs: Pairs, options: Options) -> Result:
         how_to_read="The colour is the share of the difference between the two runs that one cell brings about: 0 is "
         "the run that is edited as it was, 1 is the other run. Shares of several cells need not add up to 1, and "
         "negative ones lead away. Cells without colour cannot matter: both runs have the same value there, or nothing "
-        "that is read comes after them. p is adjusted for all cells of all maps together (signs of whole pairs "
-        "flipped, max-T). Intervals: 95 % over pairs, of the ratio of the means.",
+        "that is read comes after them. A dot marks what is beyond chance: p < 0.05, adjusted for all cells of all "
+        "maps together (signs of whole pairs flipped, max-T), with an interval that leaves out 0. Intervals: 95 % over "
+        "pairs, of the ratio of the means.",
         source="Zhang and Nanda (2023), Towards Best Practices of Activation Patching in Language Models; Heimersheim "
         "and Nanda (2024), How to use and interpret activation patching.",
     )

@@ -1,5 +1,7 @@
 """The figures of patching, each drawn from its table."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,6 +10,9 @@ from plotly.subplots import make_subplots
 SHARES = {"colorscale": "RdBu_r", "cmid": 0.0, "colorbar": {"title": "share"}}
 CELL, BETWEEN, AROUND = 30, 44, 150
 """Pixels: the height of a layer, the room between two maps, and that for titles and tokens."""
+MARK = "•"
+"""Stands at cells that are beyond chance."""
+FAINT = 0.35
 _HOVER = "share %{z:.1%}<br>%{customdata}<extra></extra>"
 
 
@@ -28,9 +33,10 @@ def position_figure(table: pd.DataFrame, labels: tuple[str, ...]) -> go.Figure:
             customdata=np.array(_hover(of_place)).reshape(shape), row=row, col=1,
             hovertemplate="%{y}, position %{x}<br>" + _HOVER,
         )  # fmt: skip
-        figure.update_yaxes(autorange="reversed", row=row, col=1)
+        _mark(figure, of_place, row)
+        figure.update_yaxes(autorange="reversed", showgrid=False, row=row, col=1)
     ticks = {"tickmode": "array", "tickvals": list(range(len(labels))), "ticktext": list(labels), "tickangle": -60}
-    figure.update_xaxes(**ticks)
+    figure.update_xaxes(**ticks, showgrid=False)
     figure.update_layout(coloraxis=_axis(table), height=drawn + AROUND)
     return figure
 
@@ -43,7 +49,7 @@ def head_figure(table: pd.DataFrame) -> go.Figure:
         go.Heatmap(
             z=_drawn(table).reshape(shape), y=layers, x=[f"H{head}" for head in range(shape[1])],
             coloraxis="coloraxis", customdata=np.array(_hover(table)).reshape(shape),
-            text=_percent(table).reshape(shape), texttemplate="%{text}", hovertemplate="%{y}%{x}<br>" + _HOVER,
+            text=_marked_percent(table).reshape(shape), texttemplate="%{text}", hovertemplate="%{y}%{x}<br>" + _HOVER,
         )
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
@@ -59,10 +65,28 @@ def top_figure(table: pd.DataFrame) -> go.Figure:
         "array": table["share_high"] - table["share"],
         "arrayminus": table["share"] - table["share_low"],
     }
-    figure = go.Figure(go.Bar(y=table["cell"], x=table["share"], error_x=error, orientation="h"))
+    opacity = np.where(table["beyond_chance"], 1.0, FAINT)
+    known = [_known(row) for row in table.itertuples(index=False)]
+    figure = go.Figure(
+        go.Bar(
+            y=table["cell"], x=table["share"], error_x=error, orientation="h", marker_opacity=opacity,
+            customdata=known,
+            hovertemplate="%{y}<br>share %{x:.1%}<br>%{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(xaxis_title="share of the difference between the runs (bars: 95 % over pairs)")
+    figure.update_layout(xaxis_title="share of the difference (lines: 95 % over pairs; faint: not beyond chance)")
     return figure
+
+
+def _mark(figure: go.Figure, table: pd.DataFrame, row: int) -> None:
+    """A dot on each cell that is beyond chance; dark with a light rim, it is seen on every colour."""
+    marked = table[table["beyond_chance"]]
+    figure.add_scatter(
+        x=marked["position"], y=[f"L{layer}" for layer in marked["layer"]], mode="markers",
+        marker={"size": 6, "color": "#111", "line": {"color": "#fff", "width": 1}}, hoverinfo="skip",
+        showlegend=False, row=row, col=1,
+    )  # fmt: skip
 
 
 def _drawn(table: pd.DataFrame) -> np.ndarray:
@@ -71,17 +95,20 @@ def _drawn(table: pd.DataFrame) -> np.ndarray:
     return np.where(table["dead"], np.nan, rounded)
 
 
-def _percent(table: pd.DataFrame) -> np.ndarray:
-    return np.array([f"{value:.0%}" for value in table["share"]])
+def _marked_percent(table: pd.DataFrame) -> np.ndarray:
+    rows = zip(table["share"], table["beyond_chance"], strict=True)
+    return np.array([f"{MARK} {share:.0%}" if marked else f"{share:.0%}" for share, marked in rows])
 
 
 def _hover(table: pd.DataFrame) -> list[str]:
-    return [
-        "cannot matter" if row.dead
-        else f"effect {row.effect:+.3g}" if pd.isna(row.share_low)
-        else f"{row.share_low:.0%} to {row.share_high:.0%}, p {row.p_adjusted:.2g}"
-        for row in table.itertuples(index=False)
-    ]  # fmt: skip
+    return ["cannot matter" if row.dead else _known(row) for row in table.itertuples(index=False)]
+
+
+def _known(row: Any) -> str:
+    if pd.isna(row.share_low):
+        return f"effect {row.effect:+.3g}"
+    certain = ", beyond chance" if row.beyond_chance else ""
+    return f"{row.share_low:.0%} to {row.share_high:.0%}, p {row.p_adjusted:.2g}{certain}"
 
 
 def _axis(table: pd.DataFrame) -> dict[str, object]:

@@ -16,10 +16,12 @@ from .labels import head_label
 
 TOP = 12
 STREAM = "stream before the block"
+SIGNIFICANT = 0.05
+"""The adjusted p below which an effect is called one."""
 
 
 _SHARES = {"normalised": "share", "normalised_low": "share_low", "normalised_high": "share_high"}
-_SHOWN = ["metric", "effect", *_SHARES.values(), "p_adjusted", "dead"]
+_SHOWN = ["metric", "effect", *_SHARES.values(), "p_adjusted", "beyond_chance", "dead"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +41,19 @@ class Maps:
     @cached_property
     def p_values(self) -> dict[str, Float[Tensor, " cell"]]:
         """For each sweep the p of its cells, adjusted for the cells of all sweeps."""
-        sweeps = {**self.places, "heads": self.heads}
-        changes = [effects.change.flatten(1) for effects in sweeps.values()]
+        changes = [effects.change.flatten(1) for effects in self.sweeps.values()]
         adjusted = sign_flip_p_values(torch.cat(changes, dim=1)).split([change.shape[1] for change in changes])
-        return dict(zip(sweeps, adjusted, strict=True))
+        return dict(zip(self.sweeps, adjusted, strict=True))
+
+    @property
+    def sweeps(self) -> dict[str, Effects]:
+        """All of them by name."""
+        return {**self.places, "heads": self.heads}
+
+    @property
+    def smallest_p(self) -> float:
+        """What no p of so few pairs can be below."""
+        return self.heads.smallest_p
 
 
 def position_table(maps: Maps) -> pd.DataFrame:
@@ -79,4 +90,7 @@ def top_table(positions: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
 def _shown(effects: Effects, p_values: Float[Tensor, " cell"]) -> pd.DataFrame:
     frame = effects.to_frame().rename(columns=_SHARES)
     frame["p_adjusted"] = p_values.numpy(force=True)
+    outside = (frame["share_low"] > 0) | (frame["share_high"] < 0)
+    noise = 0.0 if effects.noise_floor is None else float(effects.noise_floor.mean())
+    frame["beyond_chance"] = (frame["p_adjusted"] < SIGNIFICANT) & outside & (frame["effect"].abs() > noise)
     return frame[[*effects.axes, *_SHOWN]]

@@ -1,10 +1,12 @@
 """What patching says in words, and its headline numbers."""
 
 import pandas as pd
+from torch import Tensor
 
-from .patching_tables import STREAM, Maps
+from interp.effects import Effects
 
-SIGNIFICANT = 0.05
+from .engine_wording import how_run
+from .patching_tables import SIGNIFICANT, STREAM, Maps
 
 
 def verdict(maps: Maps, positions: pd.DataFrame, heads: pd.DataFrame, origin: str) -> str:
@@ -14,14 +16,15 @@ def verdict(maps: Maps, positions: pd.DataFrame, heads: pd.DataFrame, origin: st
     best = _named(heads, n_pairs)
     where = "put into the corrupted run" if denoising else "put into the clean run"
     lines = [
-        f"{_first(maps, best)}: {effects.metric} {float(effects.clean.mean()):.3g} clean, "
-        f"{float(effects.corrupted.mean()):.3g} corrupted, over {n_pairs} pair{'s' * (n_pairs > 1)}"
+        f"{_first(maps, best)}: {effects.metric} {_value(effects, effects.clean)} clean, "
+        f"{_value(effects, effects.corrupted)} corrupted, over {n_pairs} pair{'s' * (n_pairs > 1)}"
         f"{_chance(best, n_pairs)}.",
-        _others(heads, best, n_pairs),
+        _others(heads, best),
         f"In the stream the difference stands {_path(positions)}.",
         *_writers(positions),
         f"Cells are {'clean' if denoising else 'corrupted'} values {where} ({effects.direction}). Prompts: {origin}.",
-        _certainty(positions, heads, n_pairs),
+        _certainty(positions, heads, n_pairs, maps.smallest_p),
+        how_run(effects.engine, effects.metric, effects.noise_floor),
     ]
     return "\n".join(line for line in lines if line)
 
@@ -40,7 +43,10 @@ def numbers(maps: Maps, heads: pd.DataFrame, positions: pd.DataFrame) -> dict[st
         "cells_that_can_matter": len(alive),
     }
     if len(maps.heads.values) > 1:
-        found["cells_beyond_chance"] = int((alive["p_adjusted"] < SIGNIFICANT).sum())
+        found["cells_beyond_chance"] = int(alive["beyond_chance"].sum())
+        found["smallest_possible_p"] = maps.smallest_p
+    if maps.heads.noise_floor is not None:
+        found["noise_floor"] = float(maps.heads.noise_floor.mean())
     return found
 
 
@@ -62,23 +68,24 @@ def _first(maps: Maps, best: pd.Series) -> str:
     return f"No single head {moved} {what} beyond chance; the nearest, {best['head']}, {_share(best)} of it"
 
 
+def _value(effects: Effects, of_run: Tensor) -> str:
+    """The metric of a run; 0 where it is nothing beside the difference of the two."""
+    value = float(of_run.mean())
+    return "0" if abs(value) < 1e-9 * abs(float(effects.gap.mean())) else f"{value:.3g}"
+
+
 def _moved(maps: Maps) -> str:
     return "brings back" if maps.heads.direction == "denoising" else "takes away"
 
 
 def _finding(row: pd.Series, n_pairs: int) -> bool:
     """Whether a share may be asserted: of one pair it is what was seen, of several it must be beyond chance."""
-    return n_pairs == 1 or bool(_beyond_chance(row.to_frame().T).all())
-
-
-def _beyond_chance(rows: pd.DataFrame) -> pd.Series:
-    low, high = rows["share_low"].astype(float), rows["share_high"].astype(float)
-    return (rows["p_adjusted"].astype(float) < SIGNIFICANT) & ((low > 0) | (high < 0))
+    return n_pairs == 1 or bool(row["beyond_chance"])
 
 
 def _named(heads: pd.DataFrame, n_pairs: int) -> pd.Series:
     """The strongest head among those whose effect is not chance, where there are any."""
-    certain = heads[_beyond_chance(heads)]
+    certain = heads[heads["beyond_chance"]]
     return _strongest(certain if n_pairs > 1 and len(certain) else heads)
 
 
@@ -98,9 +105,9 @@ def _chance(row: pd.Series, n_pairs: int) -> str:
     return "" if n_pairs == 1 else f" (p = {row['p_adjusted']:.2g}, adjusted for all cells of all maps)"
 
 
-def _others(heads: pd.DataFrame, best: pd.Series, n_pairs: int) -> str:
+def _others(heads: pd.DataFrame, best: pd.Series) -> str:
     """The other heads whose effect is not chance, the strongest first."""
-    rows = heads[_beyond_chance(heads) & (heads["head"] != best["head"]) & (n_pairs > 1)]
+    rows = heads[heads["beyond_chance"] & (heads["head"] != best["head"])]
     rows = rows.loc[rows["share"].abs().sort_values(ascending=False, kind="stable").index[:4]]
     if not len(rows):
         return ""
@@ -138,13 +145,17 @@ def _writers(positions: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _certainty(positions: pd.DataFrame, heads: pd.DataFrame, n_pairs: int) -> str:
+def _certainty(positions: pd.DataFrame, heads: pd.DataFrame, n_pairs: int, smallest_p: float) -> str:
     cells = pd.concat([heads, positions])
     alive = cells[~cells["dead"]]
     dead = len(cells) - len(alive)
     known = f"{dead} of {len(cells)} cells cannot matter and were not run; of the other {len(alive)}, "
     if n_pairs == 1:
         return f"{known}nothing is known beyond this one pair: there is no interval."
-    beyond = int((alive["p_adjusted"] < SIGNIFICANT).sum())
-    least = f" (with {n_pairs} pairs no p is below {2.0 ** (1 - n_pairs):.2g})" if n_pairs < 7 else ""
-    return f"{known}{beyond} are beyond chance (p < {SIGNIFICANT}, adjusted for all of them{least})."
+    least = f"with {n_pairs} pairs no p is below {smallest_p:.2g}"
+    if smallest_p >= SIGNIFICANT:
+        return f"{known}none can be told from chance: {least}."
+    beyond = int(alive["beyond_chance"].sum())
+    marked = "" if not beyond else ", marked by a dot in the maps"
+    verb = "is" if beyond == 1 else "are"
+    return f"{known}{beyond} {verb} beyond chance{marked} (p < {SIGNIFICANT}, adjusted for all of them; {least})."

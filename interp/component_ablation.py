@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import replacing
+from .effects import Verification
 from .engine import plain
 from .engine.support import why_not
 from .errors import EmptyMatchError, OutOfRangeError, TokensError
@@ -99,31 +100,44 @@ class Ablations:
     @torch.no_grad()
     def effects(self, sets: Iterable[Collection[Component]]) -> Float[Tensor, "prompt set"]:
         """The effect of each set on each prompt; all sets are run together where the model allows it."""
-        changes = [tuple(one.cell(self.model) for one in sorted(set(taken), key=str)) for taken in sets]
-        found = self.base.new_zeros(len(self.tokens), len(changes))
-        if not any(changes):
-            return found
-        ready = self.prepared(changes)
-        running = ready.running
-        for chunk in running.chunks:
-            units = running.units[chunk.start : chunk.stop]
-            prompts, numbers = [prompt for _, prompt in units], [ready.alive[change] for change, _ in units]
-            found[prompts, numbers] = running.part(chunk)[0].cpu() - self.base[prompts]
-        return found
+        return self.prepared(self._changes(sets)).values()[0] - self.base[:, None]
+
+    @torch.no_grad()
+    def verification(
+        self, sets: Sequence[Collection[Component]], effects: Float[Tensor, "prompt set"], n_sets: int
+    ) -> Verification:
+        """How far the effects of some sets, drawn at random, are from those of one hooked forward pass for each.
+
+        Raises:
+            VerificationError: further than rounding explains.
+        """
+        values = effects + self.base[:, None]
+        return self.prepared(self._changes(sets)).verification(values[None], n_sets, seed=0)
+
+    @cached_property
+    @torch.no_grad()
+    def noise_floor(self) -> Float[Tensor, " prompt"] | None:
+        """How far each prompt's metric moves, with nothing taken out, with how many rows are computed at once."""
+        floor = self.prepared([self._everything]).running.noise_floor
+        return None if floor is None else floor[0].cpu()
+
+    def _changes(self, sets: Iterable[Collection[Component]]) -> list[replacing.Change]:
+        return [tuple(one.cell(self.model) for one in sorted(set(taken), key=str)) for taken in sets]
 
     def prepared(self, changes: Sequence[replacing.Change]) -> PreparedSweep:
         """The changes, ready to run: a sweep of one run, with what stands in in the place of another run."""
-        engine, run = self._engine, self._run
+        run = self._run
         replacements = {name: replacing.Replacement(run.base[name], self.values[name]) for name in self.values}
-        return PreparedSweep(run, changes, replacements, [], engine)
+        return PreparedSweep(run, changes, replacements, [], self.engine)
 
     @cached_property
-    def _engine(self) -> Engine:
+    def engine(self) -> Engine:
+        """The engine that runs the sets: the exact one where the model allows it."""
         return "hooks" if why_not(self.model, [self._everything], []) else "wavefront"
 
     @cached_property
     def _run(self) -> TwoRuns:
-        keep = points_to_keep(self.model, [self._everything], [], self._engine)
+        keep = points_to_keep(self.model, [self._everything], [], self.engine)
         logits, activations = plain.activations(self.model, self.tokens, dict.fromkeys([*self.values, *keep]))
         base = self.base.to(logits.device)[None]
         return TwoRuns(

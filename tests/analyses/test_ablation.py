@@ -4,8 +4,12 @@ import torch
 
 from analyses.ablation import Options, run
 from analyses.ablation_verdict import compared
+from analyses.engine_wording import VERIFIED_AGAIN
 from analyses.errors import NotApplicableError, OptionError
 from interp.component_ablation import Component, ablations
+from interp.engine.wavefront import Wavefront
+from interp.errors import VerificationError
+from interp.hooks import edited
 from interp.metrics import Loss
 
 from ..conftest import order_one_model, random_tokens
@@ -50,7 +54,7 @@ def test_the_tables_are_the_effects_of_the_library(replacement):
     assert together.loc["L0H1", "alone_nats"] == pytest.approx(float(ready.effect([Component(0, 1)]).mean()))
     assert "L0H1, L1MLP (named) taken out together change the loss by" in result.verdict
     assert all(identity.holds for identity in result.identities)
-    assert len(result.identities) == 3
+    assert len(result.identities) == 4
 
 
 def test_heads_that_stand_in_for_one_another_are_told_from_the_interaction():
@@ -110,11 +114,17 @@ def _costs(table, name):
     return row[name.replace("_nats", "_p_adjusted")] < 0.05 and row[f"{name}_low"] > 0
 
 
-def test_a_block_that_costs_most_is_said_to_be_one_of_several():
-    model, tokens = order_one_model(), random_tokens(8)
-    # The model is right about everything, so that whatever is taken out costs.
+def told_by(model):
+    """Prompts that the model is right about everywhere, so that whatever is taken out costs."""
+    tokens = random_tokens(8)
     for position in range(1, tokens.shape[1]):
         tokens[:, position] = model(tokens)[:, position - 1].argmax(dim=-1)
+    return tokens
+
+
+def test_a_block_that_costs_most_is_said_to_be_one_of_several():
+    model = order_one_model()
+    tokens = told_by(model)
     result = run(model, tokens, Options(replacement="zero"))
     assert "adjusted for the choice among 2 blocks" in result.verdict
     assert _costs(result.tables[BLOCKS], "together_nats")
@@ -202,6 +212,40 @@ def test_the_figures_show_the_tables():
     assert list(result.figures["Several at once"].data[0].y) == list(together["share_nats"])
 
 
+def test_what_is_beyond_chance_is_marked_and_counted(monkeypatch):
+    model, options = order_one_model(), Options(replacement="zero")
+    tokens = told_by(model)
+    result = run(model, tokens, options)
+    table = result.tables[ONES]
+    assert 0 < table["beyond_chance"].sum() < len(table)
+    assert f"{table['beyond_chance'].sum()} of 10 heads and MLPs, marked by a dot in the map, change" in result.verdict
+    assert "with 8 prompts no p is below 0.0078" in result.verdict
+    texts = result.figures["Heads and MLPs"].data[0].text.flatten()
+    assert [text.startswith("•") for text in texts] == list(table["beyond_chance"])
+    assert max(map(len, texts)) <= 7
+    marks = dict(zip(table["component"], table["beyond_chance"], strict=True))
+    for bars in result.figures["The strongest"].data:
+        assert [opacity == 1.0 for opacity in bars.marker.opacity] == [marks[name] for name in bars.y]
+    few = run(model, tokens[:4], options)
+    assert "None of 10 heads and MLPs can be told from chance: with 4 prompts no p is below 0.12." in few.verdict
+    assert not few.tables[ONES]["beyond_chance"].any()
+    monkeypatch.setattr(Wavefront, "noise_floor", property(lambda self: torch.full((1, 8), 1e6, dtype=torch.float64)))
+    assert not run(model, tokens, options).tables[ONES]["beyond_chance"].any()
+
+
+def test_the_exact_engine_runs_the_sets_and_an_engine_that_errs_is_no_result(monkeypatch):
+    model, tokens = order_one_model(), random_tokens()
+    assert "Run on the exact engine" in run(model, tokens).verdict
+    with edited(model, {"blocks.1.hook_resid_post": lambda stream: stream}):
+        hooked = run(model, tokens)
+    assert "Run with one forward pass for each cell" in hooked.verdict
+    assert VERIFIED_AGAIN not in [identity.statement for identity in hooked.identities]
+    part = Wavefront.part
+    monkeypatch.setattr(Wavefront, "part", lambda self, chunk: part(self, chunk) + 1e-3)
+    with pytest.raises(VerificationError, match=r"differs by 0\.001"):
+        run(model, tokens)
+
+
 def test_an_identity_that_breaks_is_seen():
     model = order_one_model()
     # The heads' outputs are turned by other weights than the ones that the second road reads.
@@ -214,7 +258,7 @@ def test_an_identity_that_breaks_is_seen():
     attention.output = louder
     model.blocks[0].attn.W_O.data *= 1e-6
     result = run(model, random_tokens())
-    assert [identity.holds for identity in result.identities] == [True, False, True]
+    assert [identity.holds for identity in result.identities] == [True, False, True, True]
 
 
 @pytest.mark.parametrize(

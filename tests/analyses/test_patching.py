@@ -1,13 +1,15 @@
 import pytest
 import torch
 
+from analyses.engine_wording import VERIFIED_AGAIN
 from analyses.errors import NotApplicableError, OptionError
 from analyses.model_source import ModelSource
 from analyses.patching import Options, run, run_pair
 from analyses.patching_pairs import nearest_pairs, repeated_pairs
 from analyses.prompts import pair
 from analyses.report.build import build
-from interp.errors import DegenerateBaselineError, TokensError
+from interp.engine.wavefront import Wavefront
+from interp.errors import DegenerateBaselineError, TokensError, VerificationError
 from interp.hooks import edited
 from interp.pairing import require_gap
 
@@ -41,7 +43,7 @@ def test_in_a_hand_made_induction_model_the_induction_head_carries_everything(di
     assert share[1, 8] == pytest.approx(0.0, abs=1e-9)
     assert "before blocks 0 to 1 at “3: token 3 → other”" in result.verdict
     assert all(identity.holds for identity in result.identities)
-    assert len(result.identities) == 3
+    assert len(result.identities) == 4
 
 
 def test_random_tokens_that_begin_again_differ_only_in_what_the_answer_is():
@@ -166,6 +168,7 @@ def test_a_head_that_chance_would_explain_is_not_asserted():
     assert "beyond chance; the nearest, L1H0, 100% of it" in few.finding
     assert few.headline.startswith("no single head brings back what tells")
     assert "(p = 0.25)" in few.headline
+    assert "none can be told from chance: with 3 pairs no p is below 0.25." in few.verdict
     enough = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=8))
     assert enough.headline.startswith("L1H0 alone brings back 100% of what tells")
     assert enough.headline.endswith("(p = 0.0078)")
@@ -184,14 +187,12 @@ def test_a_head_that_chance_would_explain_is_not_asserted():
 
 
 def test_a_difference_of_rounding_is_called_so():
-    model = order_one_model(n_layers=1)
-    logits = model(random_tokens(2, 6))[:, -1:].detach().bfloat16()
     clean, corrupted = torch.full((2,), 0.25), torch.full((2,), 0.26)
-    with pytest.raises(DegenerateBaselineError, match=r"0\.01 is no more than bfloat16's rounding explains"):
-        require_gap(clean, corrupted, 10 * logits, "metric")
+    with pytest.raises(DegenerateBaselineError, match=r"0\.01 is no more than .* rounding explains \(0\.012\)"):
+        require_gap(clean, corrupted, torch.tensor([0.002, 0.004]), "metric")
     with pytest.raises(DegenerateBaselineError, match="there is no difference that a patch could bring back"):
-        require_gap(clean, clean, logits, "metric")
-    require_gap(clean, corrupted, logits.double(), "metric")
+        require_gap(clean, clean, torch.zeros(2), "metric")
+    require_gap(clean, corrupted, torch.tensor([0.001, 0.002]), "metric")
 
 
 def test_texts_and_their_answers_are_tokens():
@@ -214,7 +215,7 @@ def test_texts_and_their_answers_are_tokens():
 def test_dead_cells_have_no_colour_and_the_figure_shows_the_table():
     result = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=4))
     table = result.tables["By layer and position"]
-    drawn = result.figures["By layer and position"].data
+    drawn = result.figures["By layer and position"].select_traces({"type": "heatmap"})
     for trace, (_, rows) in zip(drawn, table.groupby("place", sort=False), strict=True):
         flat = torch.tensor(trace.z).flatten()
         assert flat.isnan().tolist() == rows["dead"].tolist()
@@ -223,6 +224,52 @@ def test_dead_cells_have_no_colour_and_the_figure_shows_the_table():
     assert list(drawn[~heads["dead"]]) == pytest.approx(list(heads["share"][~heads["dead"]]), abs=1e-3)
     bars = result.figures["Strongest cells"].data[0]
     assert list(bars.x) == list(result.tables["Strongest cells"]["share"])
+
+
+def test_what_is_beyond_chance_is_marked_and_counted():
+    result = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=8))
+    heads, positions = result.tables["By head"], result.tables["By layer and position"]
+    for table in (heads, positions):
+        outside = (table["share_low"] > 0) | (table["share_high"] < 0)
+        assert list(table["beyond_chance"]) == list((table["p_adjusted"] < 0.05) & outside)
+    n_certain = int(heads["beyond_chance"].sum() + positions["beyond_chance"].sum())
+    assert result.numbers["cells_beyond_chance"] == n_certain > 2
+    assert f"{n_certain} are beyond chance, marked by a dot in the maps (p < 0.05" in result.verdict
+    assert "with 8 pairs no p is below 0.0078" in result.verdict
+    dots = list(result.figures["By layer and position"].select_traces({"type": "scatter"}))
+    for trace, (_, rows) in zip(dots, positions.groupby("place", sort=False), strict=True):
+        marked = rows[rows["beyond_chance"]]
+        assert list(zip(trace.y, trace.x, strict=True)) == [
+            (f"L{row.layer}", row.position) for row in marked.itertuples()
+        ]
+    texts = result.figures["By head"].data[0].text.flatten()
+    assert [text.startswith("•") for text in texts] == list(heads["beyond_chance"])
+    bars, top = result.figures["Strongest cells"].data[0], result.tables["Strongest cells"]
+    assert [opacity == 1.0 for opacity in bars.marker.opacity] == list(top["beyond_chance"])
+
+
+def test_an_effect_below_the_noise_floor_is_not_beyond_chance(monkeypatch):
+    ready = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=8))
+    assert ready.tables["By head"]["beyond_chance"].sum() == 1
+    monkeypatch.setattr(Wavefront, "noise_floor", property(lambda self: torch.full((1, 8), 1e6, dtype=torch.float64)))
+    drowned = run(induction_model(), torch.zeros(2, 5, dtype=torch.long), Options(pairs=8))
+    assert not drowned.tables["By head"]["beyond_chance"].any()
+    assert drowned.numbers["noise_floor"] == 1e6
+    assert drowned.finding.startswith("No single head")
+
+
+def test_the_exact_engine_runs_the_maps_and_an_engine_that_errs_is_no_result(monkeypatch):
+    clean, corrupted = random_tokens(1, 6, seed=1)[0], random_tokens(1, 6, seed=2)[0]
+    model = order_one_model()
+    assert "Run on the exact engine" in run_pair(model, clean, corrupted).verdict
+    with edited(model, {"blocks.1.hook_resid_post": lambda stream: stream}):
+        hooked = run_pair(model, clean, corrupted)
+    assert "Run with one forward pass for each cell" in hooked.verdict
+    assert VERIFIED_AGAIN not in [identity.statement for identity in hooked.identities]
+    part = Wavefront.part
+    monkeypatch.setattr(Wavefront, "part", lambda self, chunk: part(self, chunk) + 1e-3)
+    with pytest.raises(VerificationError, match=r"differs by 0\.001"):
+        run_pair(model, clean, corrupted)
 
 
 def test_an_identity_that_breaks_is_seen():
