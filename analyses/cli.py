@@ -16,6 +16,7 @@ _COMMANDS = {
     "models": "The bundled models.",
     "train": "Train a model by a recipe.",
     "check": "The invariants of a model, each with its measured error.",
+    "sweep": "One change at every cell of a model, exactly: which places carry a behaviour?",
     **ANALYSES,
 }
 

@@ -12,6 +12,10 @@ class InvalidResultError(ValueError):
     """A result that cannot be what it claims: a headline number that is not finite."""
 
 
+class PartialResultError(RuntimeError):
+    """A result of which a part is missing, and of which the rest is kept."""
+
+
 class PairError(ValueError):
     """Two prompts that cannot be compared token by token."""
 

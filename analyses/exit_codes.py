@@ -25,6 +25,7 @@ from .errors import (
     NothingToChooseError,
     OptionError,
     PairError,
+    PartialResultError,
 )
 
 OK = 0
@@ -61,6 +62,7 @@ _CODES: dict[type[BaseException], int] = {
     VerificationError: INVALID_RESULT,
     TrainingError: INVALID_RESULT,
     FloatingPointError: INVALID_RESULT,
+    PartialResultError: PARTIAL,
     KeyboardInterrupt: INTERRUPTED,
 }
 
