@@ -1,52 +1,23 @@
 """What a sweep takes while it runs, counted tensor by tensor, stays within what its plan says and its budget allows."""
 
 import gc
-import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from interp.engine.wavefront import Wavefront
 from interp.errors import MemoryBudgetError
 from interp.metrics import Divergence, Function, LogitDifference, LogProbability, Loss, Metric
 from interp.sweep import prepare_sweep
-from interp.sweep_run import SweepRun
 from tests.conftest import order_one_model, random_tokens
 from tests.interp.engine.drawn import asked
+from tests.live_bytes import LiveBytes
 
 pytestmark = pytest.mark.usefixtures("as_users_run_it")
-
-
-class LiveBytes(TorchDispatchMode):
-    """The storages that are made within the block: how much of them is there now, and was at most."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
-        for one in tree_leaves(made):
-            if isinstance(one, torch.Tensor) and one.untyped_storage()._cdata not in given:
-                self.count(one.untyped_storage())
-        return made
-
-    def count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.sizes:
-            self.sizes[key] = size
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self.gone, key)
-
-    def gone(self, key: int) -> None:
-        self.now -= self.sizes.pop(key, 0)
 
 
 def test_live_bytes_are_counted_once_and_let_go():
@@ -61,10 +32,9 @@ def test_live_bytes_are_counted_once_and_let_go():
     assert live.now == 0
 
 
-def measured(run: SweepRun) -> LiveBytes:
+def measured(front: Wavefront) -> LiveBytes:
     """What the waves of a sweep took, the largest of them at its largest; what it found is let go."""
-    front = run.ready.running
-    assert run.plan.bytes <= front.max_bytes
+    assert front.plan.bytes <= front.max_bytes
     gc.collect()
     with LiveBytes() as live:
         for chunk in front.chunks:
@@ -106,57 +76,46 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def prepared(changes: dict[str, Any], point: str, options: dict[str, Any], max_memory: int | None = None) -> SweepRun:
+def ready_to_run(changes: dict[str, Any], point: str, options: dict[str, Any]) -> Wavefront:
+    """The engine with a sweep, and as much memory as it wants for its waves."""
     model = order_one_model(**{**SMALL, **changes})
     clean, corrupted = random_tokens(6, 24, seed=1), random_tokens(6, 24, seed=2)
-    return prepare_sweep(
+    run = prepare_sweep(
         model, clean, corrupted, point, options.get("over", ("layer", "pos")),
         Everywhere(torch.arange(6), torch.arange(6) + 1), direction="denoising", engine="wavefront",
-        max_memory=max_memory, only=options.get("only"), freeze=options.get("freeze", ()),
+        max_memory=2**40, only=options.get("only"), freeze=options.get("freeze", ()),
     )  # fmt: skip
-
-
-def held(run: SweepRun) -> int:
-    """What is there before the cells are run."""
-    return 2**40 - run.ready.running.max_bytes
+    return run.ready.running
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_peak_is_below_the_plan_and_not_far_below(case):
-    changes, point, options = CASES[case]
-    whole = prepared(changes, point, options, 2**40)
-    live = measured(whole)
-    assert 0.15 * whole.plan.bytes < live.peak <= whole.plan.bytes
+    front = ready_to_run(*CASES[case])
+    live = measured(front)
+    assert 0.15 * front.plan.bytes < live.peak <= front.plan.bytes
     assert live.now < 0.05 * live.peak
-    tight = prepared(changes, point, options, held(whole) + whole.plan.bytes // 4)
+    tight = replace(front, max_bytes=front.plan.bytes // 4)
     assert tight.plan.n_chunks > 1
     assert measured(tight).peak <= tight.plan.bytes
 
 
 @pytest.mark.parametrize("point", ["resid_pre", "z"])
 def test_a_smaller_budget_gives_more_parts_and_each_takes_less(point):
-    changes, whole = {}, prepared({}, point, {}, 2**40)
-    plans, peaks = [whole.plan], [measured(whole).peak]
-    for share in (2, 4, 16):
-        run = prepared(changes, point, {}, held(whole) + whole.plan.bytes // share)
-        plans.append(run.plan)
-        peaks.append(measured(run).peak)
-    assert [plan.n_chunks for plan in plans] == sorted({plan.n_chunks for plan in plans})
+    front = ready_to_run({}, point, {})
+    fronts = [front, *(replace(front, max_bytes=front.plan.bytes // share) for share in (2, 4, 16))]
+    peaks = [measured(one).peak for one in fronts]
+    n_chunks = [one.plan.n_chunks for one in fronts]
+    assert n_chunks == sorted(set(n_chunks))
     assert peaks == sorted(peaks, reverse=True)
-    assert all(
-        (plan.flops, plan.rows, plan.n_lanes) == (plans[0].flops, plans[0].rows, plans[0].n_lanes) for plan in plans
-    )
+    assert len({(one.plan.flops, one.plan.rows, one.plan.n_lanes) for one in fronts}) == 1
 
 
 def test_a_cell_that_does_not_fit_is_refused_with_the_numbers_and_one_that_just_does_is_run():
-    some = {"only": {"pos": [2, 20]}}
-    whole = prepared({}, "resid_pre", some, 2**40)
-    largest = int(whole.ready.running._sizes.max())
+    front = ready_to_run({}, "resid_pre", {"only": {"pos": [2, 20]}})
+    largest = int(front._sizes.max())
     with pytest.raises(MemoryBudgetError, match=r"a single cell takes [\d.]+ kB of memory, and [\d.]+ kB are left"):
-        prepared({}, "resid_pre", some, held(whole) + largest - 1).plan  # noqa: B018
-    with pytest.raises(MemoryBudgetError, match="raise max_memory"):
-        prepared({}, "resid_pre", some, held(whole) + largest - 1).run()
-    assert measured(prepared({}, "resid_pre", some, held(whole) + largest)).peak <= largest
+        replace(front, max_bytes=largest - 1).chunks  # noqa: B018
+    assert measured(replace(front, max_bytes=largest)).peak <= largest
 
 
 def metric_of(name: str, model: Any, clean: torch.Tensor) -> Metric:
@@ -175,28 +134,24 @@ def test_metrics_that_read_all_tokens_stay_within_the_budget_as_well(metric):
     model = order_one_model(**{**SMALL, "d_vocab": 600, "n_layers": 1})
     clean, corrupted = random_tokens(8, 20, seed=1, d_vocab=600), random_tokens(8, 20, seed=2, d_vocab=600)
 
-    def with_budget(max_memory: int) -> SweepRun:
-        return prepare_sweep(
-            model, clean, corrupted, "resid_pre", ("layer", "pos"), metric_of(metric, model, clean),
-            direction="noising", engine="wavefront", max_memory=max_memory,
-        )  # fmt: skip
-
-    whole = with_budget(2**40)
-    assert measured(whole).peak <= whole.plan.bytes
-    needed = whole.ready.running.readout.least_bytes
-    enough = held(whole) + max(needed * 8 // 7, 8 * int(whole.ready.running._sizes.max())) + 64
-    tight = with_budget(enough)
+    run = prepare_sweep(
+        model, clean, corrupted, "resid_pre", ("layer", "pos"), metric_of(metric, model, clean),
+        direction="noising", engine="wavefront", max_memory=2**40,
+    )  # fmt: skip
+    front = run.ready.running
+    assert measured(front).peak <= front.plan.bytes
+    needed = front.readout.least_bytes
+    tight = replace(front, max_bytes=max(needed * 8 // 7, 8 * int(front._sizes.max())) + 64)
     assert measured(tight).peak <= tight.plan.bytes
     if metric != "log-probability":
         with pytest.raises(MemoryBudgetError, match=r"the logits that the metrics read of .* take [\d.]+ [kM]B"):
-            with_budget(held(whole) + needed).plan  # noqa: B018
+            replace(front, max_bytes=needed).chunks  # noqa: B018
 
 
 @settings(max_examples=8, deadline=None)
 @given(drawn=asked(), share=st.integers(1, 6))
 def test_any_sweep_stays_within_its_budget(drawn, share):
-    whole = drawn.prepared(max_memory=2**40)
-    front = whole.ready.running
+    front = drawn.prepared(max_memory=2**40).ready.running
     smallest = max(front.readout.least_bytes * 8 // 7 + 64, 3 * int(front._sizes.max()) if len(front.lanes) else 0)
-    run = drawn.prepared(max_memory=held(whole) + max(whole.plan.bytes // share, smallest))
-    assert measured(run).peak <= run.ready.running.max_bytes
+    tight = replace(front, max_bytes=max(front.plan.bytes // share, smallest))
+    assert measured(tight).peak <= tight.max_bytes
