@@ -35,7 +35,7 @@ class Journal:
 
     def keep(self, number: int, part: Part) -> None:
         """The part is on disk when this returns."""
-        content = save({"values": part.contiguous()}, metadata={"sha256": tensor_digest(part)})
+        content = save({"values": part.contiguous()}, metadata={"sha256": tensor_digest(part), "part": str(number)})
         write_whole(self.folder / _name(number), content)
 
 
@@ -68,16 +68,18 @@ def journal(folder: Path, identity: Mapping[str, Any], cuts: list[list[int]]) ->
         shown = "; ".join(f"{key}: {_short(there.get(key))} there, {_short(wanted.get(key))} now" for key in differing)
         raise JournalError(f"{folder} holds another sweep ({shown}); give another folder, or the same arguments")
     numbers = [number for number in range(len(cuts)) if (folder / _name(number)).exists()]
-    return Journal(folder, cuts, {number: _part(folder / _name(number)) for number in numbers})
+    return Journal(folder, cuts, {number: _part(folder / _name(number), number) for number in numbers})
 
 
-def _part(path: Path) -> Part:
+def _part(path: Path, number: int) -> Part:
     try:
         with safe_open(path, framework="pt") as file:
-            values, told = file.get_tensor("values"), (file.metadata() or {}).get("sha256")
+            values, told = file.get_tensor("values"), file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise JournalError(f"{path} cannot be read: {error}. Delete it, and it is computed anew") from error
-    if told != tensor_digest(values):
+    if told.get("part") != str(number):
+        raise JournalError(f"{path} holds part {told.get('part')}, not {number}. Delete it, and it is computed anew")
+    if told.get("sha256") != tensor_digest(values):
         raise JournalError(f"{path} is not what was written: its digest is another. Delete it, and it is computed anew")
     return values
 

@@ -120,7 +120,8 @@ def sweep(  # type: ignore[misc]  # the overloads leave out the names of the opt
         EngineError: the engine that is asked for cannot run this sweep; the message says why.
         MemoryBudgetError: the smallest part of it does not fit the memory.
         VerificationError: a cell that was run again came out differently than rounding explains.
-        JournalError: `out` holds another sweep, or cannot be written.
+        JournalError: `out` holds another sweep, or a part that cannot be read.
+        OSError: `out` cannot be written; what is there is whole, and a later call goes on from it.
         The errors of `sites`, of the metric, and of `edited`.
 
     Source: docs/engine.md says how the exact engine works.

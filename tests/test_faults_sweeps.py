@@ -1,7 +1,13 @@
 """Rows 18, 19, 25 to 30, 37 and 39 of the table of faults, where a sweep meets them."""
 
+import errno
 import gc
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,7 +18,7 @@ from torch.testing import assert_close
 from interp import joint, sweep
 from interp.effects import Effects
 from interp.engine.changes import RowReplacement, as_rows
-from interp.errors import MemoryBudgetError, NonFiniteError, TokensError
+from interp.errors import JournalError, MemoryBudgetError, NonFiniteError, TokensError
 from interp.metrics import LogitDifference, LogProbability, Loss, Metric
 from interp.sweep import prepare_sweep
 from models import HookedTransformer
@@ -305,6 +311,98 @@ def test_30_a_single_token_of_a_single_prompt_works(engine: str) -> None:
     assert effects.values.shape == (1, 2, 1)
     heads = swept(model, clean, corrupted, point="pattern", over=("layer", "head"), engine=engine)
     assert bool(heads.dead.all())
+
+
+KILLED = """
+import os, signal, sys
+from interp import whole_files
+from tests.test_faults_sweeps import order_one_model, pair, recorded
+
+written, fsync = [], os.fsync
+
+def killed(handle):
+    # Three parts are there behind the head, the fourth is half written.
+    written.append(handle)
+    if len(written) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(handle)
+
+whole_files.os.fsync = killed
+recorded(sys.argv[1])
+"""
+
+
+def recorded(folder: Any) -> torch.Tensor:
+    """The values of a sweep of many parts, kept in a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interp.engine.wavefront.MOST_NUMBERS", {"cpu": 120})
+        return swept(order_one_model(), *pair(), point="z", over=("layer", "head"), out=folder).values
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("part-*"))
+
+
+def test_37_a_sweep_that_is_killed_while_it_writes_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
+    expected = recorded(tmp_path / "whole")
+    root = Path(__file__).parents[1]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed")], cwd=root, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(parts(tmp_path / "killed")) == 3 < len(parts(tmp_path / "whole"))
+    assert torch.equal(recorded(tmp_path / "killed"), expected)
+    assert parts(tmp_path / "killed") == parts(tmp_path / "whole")
+
+
+def test_37_a_full_disk_leaves_whole_parts_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, fsync, written = recorded(tmp_path / "whole"), os.fsync, []
+
+    def full(handle: int) -> None:
+        written.append(handle)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("interp.whole_files.os.fsync", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            recorded(tmp_path / "full")
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == [*parts(tmp_path / "whole")[:2], "sweep.json"]
+    assert torch.equal(recorded(tmp_path / "full"), expected)
+
+
+def test_37_a_folder_that_cannot_be_written_is_refused_before_the_cells_are_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    def run(*given: object) -> None:
+        raise AssertionError("a cell was run")
+
+    monkeypatch.setattr("interp.engine.wavefront.Wavefront.part", run)
+    for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(OSError, match="file"):
+            recorded(folder)
+
+    # The tests may run as a user to whom no folder is read-only.
+    def refused(**options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), options["dir"])
+
+    monkeypatch.setattr("interp.whole_files.tempfile.mkstemp", refused)
+    with pytest.raises(PermissionError, match="read-only"):
+        recorded(tmp_path / "read-only")
+    monkeypatch.undo()
+    recorded(tmp_path / "read-only")
+
+
+def test_37_parts_that_were_exchanged_are_refused(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    first, second, *_ = (tmp_path / name for name in parts(tmp_path))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(JournalError, match=r"part-00000\.safetensors holds part 1, not 0\. Delete it"):
+        recorded(tmp_path)
+    first.write_bytes(content)
+    recorded(tmp_path)
 
 
 def run_with_threads(n: int, run: Callable[[], torch.Tensor]) -> torch.Tensor:
