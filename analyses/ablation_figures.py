@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 BARS = 16
-MARK = "•"
+MARK = "●"
 """Stands at components whose effect is beyond chance."""
 FAINT = 0.35
 ROOM = 6

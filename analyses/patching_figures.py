@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 SHARES = {"colorscale": "RdBu_r", "cmid": 0.0, "colorbar": {"title": "share"}}
 CELL, BETWEEN, AROUND = 30, 44, 150
 """Pixels: the height of a layer, the room between two maps, and that for titles and tokens."""
-MARK = "•"
+MARK = "●"
 """Stands at cells that are beyond chance."""
 FAINT = 0.35
 _HOVER = "share %{z:.1%}<br>%{customdata}<extra></extra>"
@@ -34,9 +34,10 @@ def position_figure(table: pd.DataFrame, labels: tuple[str, ...]) -> go.Figure:
             hovertemplate="%{y}, position %{x}<br>" + _HOVER,
         )  # fmt: skip
         _mark(figure, of_place, row)
-        figure.update_yaxes(autorange="reversed", showgrid=False, row=row, col=1)
+        # Dots would let an axis reach beyond its cells.
+        figure.update_yaxes(range=[len(layers) - 0.5, -0.5], showgrid=False, row=row, col=1)
     ticks = {"tickmode": "array", "tickvals": list(range(len(labels))), "ticktext": list(labels), "tickangle": -60}
-    figure.update_xaxes(**ticks, showgrid=False)
+    figure.update_xaxes(**ticks, range=[-0.5, len(labels) - 0.5], showgrid=False)
     figure.update_layout(coloraxis=_axis(table), height=drawn + AROUND)
     return figure
 
@@ -53,7 +54,7 @@ def head_figure(table: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(coloraxis=_axis(table), xaxis_title="head", yaxis_title="layer")
+    figure.update_layout(coloraxis=_axis(table))
     return figure
 
 
@@ -96,8 +97,10 @@ def _drawn(table: pd.DataFrame) -> np.ndarray:
 
 
 def _marked_percent(table: pd.DataFrame) -> np.ndarray:
-    rows = zip(table["share"], table["beyond_chance"], strict=True)
-    return np.array([f"{MARK} {share:.0%}" if marked else f"{share:.0%}" for share, marked in rows])
+    # Plus zero, so that no share is "-0%".
+    percents = [f"{round(share, 2) + 0.0:.0%}" for share in table["share"]]
+    marks = [f"{MARK} " if certain else "" for certain in table["beyond_chance"]]
+    return np.array([mark + percent for mark, percent in zip(marks, percents, strict=True)])
 
 
 def _hover(table: pd.DataFrame) -> list[str]:

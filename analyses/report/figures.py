@@ -39,7 +39,7 @@ TEMPLATE = go.layout.Template(
     },
     data={
         "heatmap": [go.Heatmap(colorbar=_BAR, hoverongaps=False)],
-        "bar": [go.Bar(marker_colorbar=_BAR, error_y_color="#8a8f98")],
+        "bar": [go.Bar(marker_colorbar=_BAR, error_x_color="#8a8f98", error_y_color="#8a8f98")],
         "scatter": [go.Scatter(marker_colorbar=_BAR)],
     },
 )

@@ -221,7 +221,7 @@ def test_what_is_beyond_chance_is_marked_and_counted(monkeypatch):
     assert f"{table['beyond_chance'].sum()} of 10 heads and MLPs, marked by a dot in the map, change" in result.verdict
     assert "with 8 prompts no p is below 0.0078" in result.verdict
     texts = result.figures["Heads and MLPs"].data[0].text.flatten()
-    assert [text.startswith("•") for text in texts] == list(table["beyond_chance"])
+    assert [text.startswith("●") for text in texts] == list(table["beyond_chance"])
     assert max(map(len, texts)) <= 7
     marks = dict(zip(table["component"], table["beyond_chance"], strict=True))
     for bars in result.figures["The strongest"].data:

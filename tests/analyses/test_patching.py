@@ -243,7 +243,7 @@ def test_what_is_beyond_chance_is_marked_and_counted():
             (f"L{row.layer}", row.position) for row in marked.itertuples()
         ]
     texts = result.figures["By head"].data[0].text.flatten()
-    assert [text.startswith("•") for text in texts] == list(heads["beyond_chance"])
+    assert [text.startswith("●") for text in texts] == list(heads["beyond_chance"])
     bars, top = result.figures["Strongest cells"].data[0], result.tables["Strongest cells"]
     assert [opacity == 1.0 for opacity in bars.marker.opacity] == list(top["beyond_chance"])
 
