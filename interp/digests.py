@@ -72,10 +72,16 @@ def _function(function: FunctionType) -> dict[str, Any]:
 
 
 def _bit_sum(weight: Tensor) -> int:
-    flat = weight.detach().contiguous().flatten()
+    flat = _flat(weight)
     whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
     return int(flat.view(whole).sum(dtype=torch.int64)) if weight.numel() else 0
 
 
 def _bytes(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    return _flat(tensor.cpu()).view(torch.uint8).numpy().data
+
+
+def _flat(tensor: Tensor) -> Shaped[Tensor, " number"]:
+    # A single number counts as contiguous whatever its stride, and cannot be viewed as bytes.
+    flat = tensor.detach().contiguous().flatten()
+    return flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)

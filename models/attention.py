@@ -107,13 +107,13 @@ class Attention(nn.Module):
         return self.hook_v(_projected(x, *self.value_weights()))
 
     def turned_queries(
-        self, q: Float[Tensor, "batch pos head d_head"], position_ids: Int[Tensor, "#batch pos"]
+        self, q: Float[Tensor, "batch pos head d_head"], position_ids: Int[Tensor, "#batch position"]
     ) -> Float[Tensor, "batch pos head d_head"]:
         """The queries turned by their positions; as they are where positions are no rotation."""
         return q if self.rotary is None else self.hook_rot_q(self.rotary(q, position_ids))
 
     def turned_keys(
-        self, k: Float[Tensor, "batch pos kv_head d_head"], position_ids: Int[Tensor, "#batch pos"]
+        self, k: Float[Tensor, "batch pos kv_head d_head"], position_ids: Int[Tensor, "#batch position"]
     ) -> Float[Tensor, "batch pos kv_head d_head"]:
         """The keys turned by their positions; as they are where positions are no rotation."""
         return k if self.rotary is None else self.hook_rot_k(self.rotary(k, position_ids))

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from interp import joint, sweep
-from interp.digests import weights_digest
+from interp.digests import tensor_digest, weights_digest
 from interp.edges import edge_effects
 from interp.engine.wavefront import Wavefront
 from interp.errors import (
@@ -170,3 +170,9 @@ def test_a_single_prompt_has_a_noise_floor_too(engine):
     found = sweep(model, CLEAN[:1], CORRUPTED[:1], "z", OVER, metric, direction="noising", engine=engine)
     assert found.noise_floor is not None
     assert float(found.noise_floor) < 1e-4
+
+
+def test_a_number_with_a_stride_has_the_digest_of_the_number():
+    rows = torch.arange(34).reshape(2, 17)
+    assert tensor_digest(rows[:1, 3]) == tensor_digest(torch.tensor([3])) != tensor_digest(torch.tensor([4]))
+    assert tensor_digest(rows[:, 3]) == tensor_digest(torch.tensor([3, 20]))
