@@ -118,6 +118,17 @@ def test_lanes_are_the_prompts_that_a_cell_changes_and_begin_where_it_does():
     assert starts == sorted(starts)
 
 
+def test_what_is_added_touches_the_rows_at_which_it_is_not_zero():
+    vector = torch.zeros(5, 4, 6, dtype=torch.float64)
+    vector[3, 1] = 1.0
+    drawn = one_sweep({}, ("difference",), point="z", over=("layer", "head"), intervention="add", vector=vector)
+    front = drawn.prepared().ready.running
+    assert len(front.changes) == 2
+    assert {lane.first_position for lane in front.lanes} == {3}
+    layers = schedule(front._edits(range(1)).touched, front.reach, 1)
+    assert layers[0].z[0].tolist() == [False, False, False, True, False]
+
+
 def test_only_points_at_which_rows_can_be_changed_have_a_stage():
     assert stages_of("blocks.3.attn.hook_z") == (3, "hook_z")
     assert stages_of("blocks.0.hook_resid_post") == (0, "hook_resid_post")
