@@ -68,7 +68,7 @@ class Figures:
     Attributes:
         cell_ms: milliseconds for each cell of the grid, by contestant.
         ratios: how many times the wavefront's cost, by contestant.
-        of_floor: the share of the wavefront's time that the floor's operations need at the machine's best rate.
+        of_floor: the share of the wavefront's time that the floor's operations need at the best rate of that round.
     """
 
     cell_ms: dict[str, float]
@@ -76,12 +76,12 @@ class Figures:
     of_floor: float
 
 
-def figures(laps: dict[str, list[Lap]], clock: str, count: Counted, n_sampled: int, rate: float) -> Figures:
+def figures(laps: dict[str, list[Lap]], clock: str, count: Counted, n_sampled: int, rates: list[float]) -> Figures:
     """The figures of a case from its laps.
 
     Args:
         n_sampled: the cells that a lap of any contestant but the wavefront has run.
-        rate: the machine's best, in operations a second of the same clock.
+        rates: the machine's best in each round, in operations a second of the same clock.
     """
     n_cells = len(count.cells)
     run = {BRIDGE: n_cells, OURS: n_cells, PLAIN: len(count.live), WAVEFRONT: n_sampled}
@@ -90,7 +90,8 @@ def figures(laps: dict[str, list[Lap]], clock: str, count: Counted, n_sampled: i
     cell_ms = {name: 1000 * of / n_cells for name, of in median.items()}
     fast = grid.pop(WAVEFRONT)
     ratios = {name: statistics.median(map(truediv, of, fast)) for name, of in grid.items()}
-    return Figures(cell_ms, ratios, count.operations / rate / median[WAVEFRONT])
+    of_floor = [count.operations / rate / took for rate, took in zip(rates, fast, strict=True)]
+    return Figures(cell_ms, ratios, statistics.median(of_floor))
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Measured:
         differences: the largest difference of the metric to the plain engine's, by contestant.
         largest_effect: how far a sampled cell moves the metric: what the differences stand beside.
         dead_agree: whether the wavefront calls those cells dead that the floor does.
-        rates: the best matrix-product rate of the rounds, operations a second, by clock.
+        rates: the best matrix-product rate of each round, operations a second, by clock.
     """
 
     sweep: str
@@ -120,7 +121,7 @@ class Measured:
     differences: dict[str, float]
     largest_effect: float
     dead_agree: bool
-    rates: dict[str, float]
+    rates: dict[str, list[float]]
     laps: dict[str, list[Lap]]
 
 

@@ -10,7 +10,7 @@ cells to the plain engine; "effect" is the largest effect among them, for compar
 
 "fewer": how many times fewer operations the method needs at least (`sweep_floor.py`) than a whole forward pass for each
 cell: what the ratio could be if both ran at one rate. "of floor": these least operations, at the fastest rate of
-float32 matrix products seen in the same rounds, as a share of the wavefront's time. Every case is printed by the clock
+float32 matrix products seen in the same round, as a share of the wavefront's time. Every case is printed by the clock
 on the wall and by the processor time of all threads, which a busy machine changes less.
 
     python -m benchmarks.sweeps [--quick] [--json FILE]
@@ -93,7 +93,7 @@ def _results(name: str, options: argparse.Namespace) -> Iterator[Measured]:
                 given = pairs(subject.text, n_pairs, n_tokens, shape, seed=2)
                 for sweep in options.only:
                     count = counted(GRIDS[sweep], subject.model, given)
-                    needed = count.operations / products.best["wall"]
+                    needed = count.operations / products.best["wall"][-1]
                     if needed > options.longest:
                         print(f"{sweep:<18}{n_tokens:>7}{n_pairs:>6} {shape:<12} left out: its floor is {needed:.0f} s")
                         continue

@@ -9,6 +9,7 @@ from transformer_lens import FactoredMatrix
 from transformer_lens.cache.key_value_cache_entry import TransformerLensKeyValueCacheEntry
 
 from .activations import soft_capped
+from .affine import affine
 from .config import HookedTransformerConfig
 from .hook_point import HookPoint, as_high_precision
 from .masks import AttentionContext, visibility
@@ -182,7 +183,7 @@ class Attention(nn.Module):
         """The heads' results summed, plus b_O; each is computed by itself only where `hook_result` is on."""
         if self.hook_result.enabled:
             return self.hook_result(torch.einsum("bphe,hed->bphd", z, self.W_O)).sum(dim=2) + self.b_O
-        return F.linear(z.flatten(2), self.W_O.flatten(0, 1).T, self.b_O)
+        return affine(z.flatten(2), self.W_O.flatten(0, 1), self.b_O)
 
 
 class GroupedQueryAttention(Attention):
@@ -254,7 +255,7 @@ def _projected(
     if x.ndim == 4:
         return torch.einsum("bphd,hde->bphe", x, weight) + bias
     flat = weight.permute(1, 0, 2).flatten(1)
-    return F.linear(x, flat.T, bias.flatten()).unflatten(-1, bias.shape)
+    return affine(x, flat, bias.flatten()).unflatten(-1, bias.shape)
 
 
 def make_attention(config: HookedTransformerConfig, layer: int) -> Attention:

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .affine import affine
 from .config import HookedTransformerConfig
 from .hook_point import HookPoint
 
@@ -36,7 +37,7 @@ class Unembed(nn.Module):
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_vocab_out"]:
         """The logits."""
-        return self.hook_out(F.linear(self.hook_in(resid), self.W_U.T, self.b_U))
+        return self.hook_out(affine(self.hook_in(resid), self.W_U, self.b_U))
 
     def some(
         self, resid: Float[Tensor, "row d_model"], tokens: Int[Tensor, "row column"]

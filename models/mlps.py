@@ -3,9 +3,9 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .activations import ACTIVATIONS
+from .affine import affine
 from .config import HookedTransformerConfig
 from .errors import ConfigError
 from .hook_point import HookPoint
@@ -33,12 +33,12 @@ class MLP(nn.Module):
 
     def neurons(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_mlp"]:
         """The neurons' activations as the output matrix reads them."""
-        pre = self.hook_pre(F.linear(x, self.W_in.T, self.b_in))
+        pre = self.hook_pre(affine(x, self.W_in, self.b_in))
         return self.hook_post(self.activated(pre))
 
     def output(self, post: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_model"]:
         """What the neurons write into the stream, plus b_out."""
-        return F.linear(post, self.W_out.T, self.b_out)
+        return affine(post, self.W_out, self.b_out)
 
     def activated(self, pre: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_mlp"]:
         """The neurons' activations."""
@@ -76,8 +76,8 @@ class GatedMLP(MLP):
 
     def neurons(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_mlp"]:
         """The neurons' activations as the output matrix reads them: gated, with the bias."""
-        gate = self.hook_pre(F.linear(x, self.W_gate.T))
-        linear = self.hook_pre_linear(F.linear(x, self.W_in.T))
+        gate = self.hook_pre(affine(x, self.W_gate))
+        linear = self.hook_pre_linear(affine(x, self.W_in))
         return self.hook_post(self.act_fn(gate) * linear + self.b_in)
 
 

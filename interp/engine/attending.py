@@ -1,9 +1,9 @@
-"""Attention of packed rows: lanes that carry the same positions attend together, to their own and the base run's keys.
+"""Attention of packed rows: neighbouring lanes attend together, each to its own keys and the base run's.
 
 The model's own functions do the work; this file only decides which rows they are given.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from .grouping import Group, groups
 from .lane_edits import LaneEdits
 from .rows import Numbers, Rows
 from .schedule import LayerRows
-
-MOST_KEYS = 65_536
-"""Keys of all lanes that attend in one call: more would only take memory."""
 
 
 class Attending:
@@ -60,28 +58,18 @@ class Attending:
         turned_k = attn.turned_keys(k[None], self._ids(pre))[0]
         found: list[Tensor] = []
         numbers: list[np.ndarray] = []
-        for lanes in self._alike(pre, queries):
-            bucket = _Bucket(self, at.layer, lanes, pre, queries, edits, frozen)
+        for group in groups(queries.mask, self.n_keys):
+            bucket = _Bucket(self, at.layer, group, pre, edits, frozen)
             queries_of, keys_of = bucket.composed_q(q, turned_q, asking), bucket.composed_k(k, turned_k)
-            found.append(bucket.z(queries_of, keys_of, bucket.composed_v(v)))
-            numbers.append(queries.within(*bucket.rows_of(queries)))
+            z = bucket.z(queries_of, keys_of, bucket.composed_v(v))
+            found.append(bucket.asked_for(z, queries))
+            numbers.append(bucket.numbers(queries))
         return _in_order(found, numbers, queries)
 
     def _ids(self, rows: Rows) -> Int[Tensor, "1 row"]:
         ids = self.context.position_ids()
         prompt = rows.prompt_index if len(ids) > 1 else torch.zeros_like(rows.prompt_index)
         return ids[prompt, rows.position_index][None]
-
-    def _alike(self, pre: Rows, queries: Rows) -> Iterator[Int[np.ndarray, " lane"]]:
-        """Groups of lanes that carry the same rows in and ask for the same ones."""
-        alive = np.flatnonzero(queries.mask.any(axis=1))
-        keys = np.packbits(np.concatenate([queries.mask[alive], pre.mask[alive]], axis=1), axis=1)
-        _, kind = np.unique(keys, axis=0, return_inverse=True)
-        most = max(1, MOST_KEYS // self.n_keys)
-        for one in range(int(kind.max()) + 1 if len(alive) else 0):
-            lanes = alive[kind.reshape(-1) == one]
-            for first in range(0, len(lanes), most):
-                yield lanes[first : first + most]
 
     def ids_of(self, prompts: Int[Tensor, " lane"], positions: Int[Tensor, " wanted"]) -> Int[Tensor, "#lane wanted"]:
         """The positions of a group of lanes as the rotation counts them."""
@@ -102,36 +90,41 @@ class Attending:
 
 
 class _Bucket:
-    """Lanes of one layer that carry the same rows in and ask for the same ones: one call of attention."""
+    """A group of lanes in one layer: one call of attention."""
 
     def __init__(
         self,
         attending: Attending,
         layer: int,
-        lanes: Int[np.ndarray, " lane"],
+        group: Group,
         pre: Rows,
-        queries: Rows,
         edits: LaneEdits,
         frozen: Collection[str],
     ) -> None:
         self.attending = attending
         self.attn = attending.model.blocks[layer].attn
         self.layer = layer
-        self.lanes = lanes
+        self.lanes, self.asked = group
         self.pre = pre
         self.edits = edits
         self.frozen = frozen
-        self.asked = queries.mask[lanes[0]].nonzero()[0]
-        self.given = pre.mask[lanes[0]].nonzero()[0]
         self.keys = np.arange(attending.n_keys)
-        self.prompts = pre.prompts[lanes]
+        self.prompts = pre.prompts[self.lanes]
         self.prompt_index = pre.index(self.prompts)
         self.context = attending.context_for(self.asked, self.prompt_index)
 
-    def rows_of(self, rows: Rows) -> tuple[Numbers, Numbers]:
-        """The lanes and positions of this group among those rows."""
-        positions = rows.mask[self.lanes[0]].nonzero()[0]
-        return np.repeat(self.lanes, len(positions)), np.tile(positions, len(self.lanes))
+    def numbers(self, rows: Rows) -> Numbers:
+        """Where the rows of these lanes stand among those rows."""
+        local, positions = rows.mask[self.lanes].nonzero()
+        return rows.within(self.lanes[local], positions)
+
+    def asked_for(
+        self, z: Float[Tensor, "lane query head d_head"], queries: Rows
+    ) -> Float[Tensor, "query_row head d_head"]:
+        """The rows of each lane that it asked for itself."""
+        wanted = queries.mask[np.ix_(self.lanes, self.asked)]
+        packed = z.flatten(0, 1)
+        return packed if wanted.all() else packed[self.pre.index(np.flatnonzero(wanted))]
 
     def composed_q(
         self, computed: Float[Tensor, "row head d_head"], turned: Float[Tensor, "row head d_head"], rows: Rows
@@ -162,32 +155,29 @@ class _Bucket:
         q: Float[Tensor, "lane query head d_head"],
         k: Float[Tensor, "lane key kv_head d_head"],
         v: Float[Tensor, "lane key kv_head d_head"],
-    ) -> Float[Tensor, "query_row head d_head"]:
+    ) -> Float[Tensor, "lane query head d_head"]:
         """What each head reads."""
         attn, context = self.attn, self.context
         k, v = attn.per_query_head(k), attn.per_query_head(v)
         if not (self._concerns("hook_attn_scores") or self._concerns("hook_pattern")):
-            return attn.weighted_values(q, k, v, context).flatten(0, 1)
+            return attn.weighted_values(q, k, v, context)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         scores = self._changed_scores("hook_attn_scores", attn.scores(q, k, context))
         pattern = self._changed_scores("hook_pattern", attn.softmax(scores, context, edited=True))
-        return (pattern.to(v.dtype) @ v).transpose(1, 2).flatten(0, 1)
+        return (pattern.to(v.dtype) @ v).transpose(1, 2)
 
     def _composed(
         self, name: str, wanted: Numbers, computed: Tensor, rows: Rows
     ) -> Shaped[Tensor, "lane wanted head d_head"]:
         base = self.attending.base[self._name(name)]
-        n_lanes = len(self.lanes)
-        have = rows.mask[self.lanes[0]].nonzero()[0]
-        if not len(have):
+        mask = rows.mask[np.ix_(self.lanes, wanted)]
+        if not mask.any():
             return self._base(base, wanted)
-        mine = rows.taken(computed, rows.within(*self.rows_of(rows))).unflatten(0, (n_lanes, len(have)))
-        if len(have) == len(wanted):
-            return mine
-        if len(have) == wanted[-1] - have[0] + 1:
-            return torch.cat([self._base(base, wanted[: -len(have)]), mine], dim=1)
-        joined = self._base(base, wanted).clone()
-        joined[:, rows.index(np.searchsorted(wanted, have))] = mine
+        mine = rows.taken(computed, rows.within(self.lanes[mask.nonzero()[0]], wanted[mask.nonzero()[1]]))
+        if mask.all():
+            return mine.unflatten(0, mask.shape)
+        joined = self._base(base, wanted).clone(memory_format=torch.contiguous_format)
+        joined.flatten(0, 1).index_copy_(0, self.pre.index(np.flatnonzero(mask)), mine)
         return joined
 
     def _base(

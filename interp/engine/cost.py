@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from .grouping import NEIGHBOURS, groups
 from .schedule import LayerRows
 
 
@@ -16,7 +17,9 @@ def layer_flops(at: LayerRows, cfg: Any, n_keys: int) -> int:
     if not at.queries.any():
         asked = sources = 0
     projections = (asked * n_heads + 2 * sources * key_value_heads(cfg)) * d_model * d_head
-    attention = 2 * int(at.queries.sum()) * n_keys * n_heads * d_head
+    attention = (
+        2 * sum(len(lanes) * len(asked) for lanes, asked in groups(at.queries, n_keys)) * n_keys * n_heads * d_head
+    )
     output = int(at.z.sum()) * n_heads * d_head * d_model
     return 2 * (projections + attention + output + _mlp(at, cfg))
 
@@ -47,10 +50,11 @@ def lane_bytes(
         padded: whether each lane has a mask of its own.
     """
     attended = cfg.n_heads * cfg.d_head
-    numbers = n_rows * (8 * cfg.d_model + 6 * attended) + n_keys * 4 * attended
+    asked = np.minimum(n_rows + NEIGHBOURS - 1, n_keys)
+    numbers = n_rows * 8 * cfg.d_model + (asked * 6 + n_keys * 4) * attended
     a_pair = cfg.n_heads * _score_bytes(cfg, itemsize, stages) + (5 + itemsize if padded else 2)
     mlp = n_rows * (6 * cfg.d_model + _hidden(cfg, "hook_post" in stages))
-    return np.maximum(numbers * itemsize + n_rows * n_keys * a_pair, mlp * itemsize)
+    return np.maximum(numbers * itemsize + asked * n_keys * a_pair, mlp * itemsize)
 
 
 def _hidden(cfg: Any, edited: bool) -> int:

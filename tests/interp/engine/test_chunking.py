@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from interp.engine import attending, readout, wavefront
+from interp.engine import grouping, readout, wavefront
 from interp.errors import MemoryBudgetError
 from interp.metrics import LogitDifference, LogProbability, Loss, Probability
 from interp.prepared_sweep import tolerance
@@ -20,7 +20,11 @@ from tests.interp.engine.drawn import Asked, asked, asked_jointly, both_ways
 
 pytestmark = pytest.mark.usefixtures("as_users_run_it")
 
-WIDTHS = {"MOST_NUMBERS": (wavefront, lambda n: {"cpu": 12 * n}), "MOST_KEYS": (attending, int)}
+WIDTHS = {
+    "MOST_NUMBERS": (wavefront, lambda n: {"cpu": 12 * n}),
+    "MOST_KEYS": (grouping, int),
+    "NEIGHBOURS": (grouping, lambda n: max(1, n // 8)),
+}
 WIDTHS["BLOCK_BYTES"] = (readout, lambda n: 8 * n)
 
 
