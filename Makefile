@@ -10,7 +10,7 @@ report: .venv/installed
 	@echo "Open report.html"
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

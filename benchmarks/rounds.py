@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from models.affine import affine
+
 Call = Callable[[], Any]
 
 
@@ -73,12 +75,13 @@ class MatrixProducts:
             of.append(0.0)
         for height in self.HEIGHTS:
             for left, right in self.factors:
-                self._note(left[:height], right)
+                for product in (torch.matmul, affine):  # PyTorch's own choice, and oneDNN where it can be had
+                    self._note(product, left[:height], right)
 
-    def _note(self, left: torch.Tensor, right: torch.Tensor) -> None:
+    def _note(self, product: Callable[..., torch.Tensor], left: torch.Tensor, right: torch.Tensor) -> None:
         def several() -> None:
             for _ in range(self.times):
-                left @ right
+                product(left, right)
 
         lap = timed(several, self.device)
         operations = self.times * 2 * left.shape[0] * left.shape[1] * right.shape[1]

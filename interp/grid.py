@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import index
 from typing import Any
 
 from .errors import AxisError, EmptyMatchError, OutOfRangeError
@@ -54,7 +55,7 @@ def grid(
         found: the sites, in the order of the blocks.
         length: how many positions there are.
         over: the axes that tell cells apart: "layer", then axes of the point.
-        only: of these axes only these indices.
+        only: of these axes only these indices; negative ones count from the end.
         window: so many blocks in a row are changed together; the first gives the cell its layer.
         blocks: of these axes so many indices in a row are changed together; the first gives the cell its coordinate.
 
@@ -72,8 +73,8 @@ def grid(
     coordinates = [tuple(layers[at] for at in starts)]
     coordinates += [_along(found[0], axis, length, only.get(axis), blocks.get(axis, 1)) for axis in over[1:]]
     changes = []
-    for at, *indices in product(starts, *coordinates[1:]):
-        fixed = {axis: _fixed(index, axis, blocks) for axis, index in zip(over[1:], indices, strict=True)}
+    for at, *inside in product(starts, *coordinates[1:]):
+        fixed = {axis: _fixed(first, axis, blocks) for axis, first in zip(over[1:], inside, strict=True)}
         changes.append(tuple(site.at(**fixed) for site in found[at : at + window]))
     return Grid(tuple(over), tuple(coordinates), tuple(changes))
 
@@ -84,22 +85,28 @@ def _along(site: Site, axis: str, length: int, only: Sequence[int] | None, block
     size = site.sizes[site.axes.index(axis)] or length
     if block < 1 or size % block:
         raise OutOfRangeError(f"blocks={{{axis!r}: {block}}} must divide the {size} of {site.name}")
-    if only is not None and (isinstance(only, int) or len(set(only)) < len(only)):
-        raise OutOfRangeError(f"only={{{axis!r}: {only}}} must be a list of indices, none named twice")
-    chosen = tuple(range(0, size, block) if only is None else only)
-    if not chosen or any(not 0 <= at < size for at in chosen):
-        raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name some of 0 to {size - 1}")
+    if isinstance(only, int):
+        raise OutOfRangeError(f"only={{{axis!r}: {only}}} must be a list of indices, [{only}]")
+    given = tuple(range(0, size, block) if only is None else map(index, only))
+    if not given or any(not -size <= at < size for at in given):
+        raise OutOfRangeError(f"only={{{axis!r}: {list(given)}}} must name some of 0 to {size - 1}")
+    chosen = tuple(at % size for at in given)
+    if len(set(chosen)) < len(chosen):
+        raise OutOfRangeError(f"only={{{axis!r}: {list(given)}}} of {size} must name none twice")
     if any(at % block for at in chosen):
         raise OutOfRangeError(f"only={{{axis!r}: {list(chosen)}}} must name the first of blocks of {block}")
     return chosen
 
 
-def _fixed(index: int, axis: str, blocks: Mapping[str, int]) -> int | slice:
-    return slice(index, index + blocks[axis]) if axis in blocks else index
+def _fixed(first: int, axis: str, blocks: Mapping[str, int]) -> int | slice:
+    return slice(first, first + blocks[axis]) if axis in blocks else first
 
 
-def sets_grid(model: Any, sets: Mapping[str, Sequence[Place]]) -> Grid:
+def sets_grid(model: Any, length: int, sets: Mapping[str, Sequence[Place]]) -> Grid:
     """One change for each set of places.
+
+    Args:
+        length: how many positions there are.
 
     Raises:
         EmptyMatchError: no set, or one without places.
@@ -108,7 +115,7 @@ def sets_grid(model: Any, sets: Mapping[str, Sequence[Place]]) -> Grid:
     if not sets or not all(sets.values()):
         empty = next((label for label, places in sets.items() if not places), None)
         raise EmptyMatchError("there is no set of places" if empty is None else f"the set {empty!r} has no places")
-    changes = [tuple(_cell(model, place) for place in places) for places in sets.values()]
+    changes = [tuple(_from_the_front(_cell(model, place), length) for place in places) for places in sets.values()]
     for label, change in zip(sets, changes, strict=True):
         twice = [str(cell) for at, cell in enumerate(change) if cell in change[:at]]
         if twice:
@@ -117,9 +124,16 @@ def sets_grid(model: Any, sets: Mapping[str, Sequence[Place]]) -> Grid:
 
 
 def _cell(model: Any, place: Place) -> Cell:
-    if isinstance(place, Cell):
-        return place
-    point, fixed = place
+    match place:
+        case Cell():
+            return place
+        case (str() as point, Mapping() as fixed):
+            pass
+        case _:
+            raise AxisError(
+                f"{place!r} is no place: a set is a list of cells, or of points with what fixes them, "
+                "[('z', {'layer': 1, 'head': 2})]"
+            )
     pattern = POINTS.get(point, point)
     if "*" in pattern and "layer" not in fixed:
         raise AxisError(f"{place} needs the layer: {{'layer': ..., ...}}")
@@ -128,6 +142,15 @@ def _cell(model: Any, place: Place) -> Cell:
         raise OutOfRangeError(f"layer {layer} of {place} is outside 0 to {model.cfg.n_layers - 1}")
     inside = {axis: at for axis, at in fixed.items() if axis != "layer"}
     return site(model, pattern.replace("*", str(layer))).at(**inside)
+
+
+def _from_the_front(cell: Cell, length: int) -> Cell:
+    """The cell with its positions counted from the first, so that one place has one name."""
+    fixed = [
+        at + (size or length) if isinstance(at, int) and at < 0 and axis != "batch" else at
+        for axis, size, at in zip(cell.site.axes, cell.site.sizes, cell.fixed, strict=False)
+    ]
+    return Cell(cell.site, tuple(fixed))
 
 
 def _check_axes(

@@ -20,6 +20,11 @@ def paired(model: Any, clean: Tensor, corrupted: Tensor, broadcast: bool) -> tup
         DegenerateBaselineError: a prompt that is the same in both runs.
     """
     for name, tokens in (("clean", clean), ("corrupted", corrupted)):
+        if not isinstance(tokens, Tensor):
+            raise TokensError(
+                f"the {name} tokens must be a tensor [prompt, pos], not a {type(tokens).__name__}; "
+                "torch.tensor makes one of lists of equal length, model.to_tokens of texts"
+            )
         if tokens.ndim != 2 or 0 in tokens.shape:
             raise TokensError(f"the {name} tokens must be [prompt, pos] with neither empty, not {list(tokens.shape)}")
         _require_ids(model, name, tokens)

@@ -170,10 +170,15 @@ def require_bilinear(model: Any) -> None:
     if normed:
         raise NotASumError("queries and keys are normed before their product, which makes a score no sum")
     kind = getattr(cfg, "positional_embedding_type", "standard") or "none"
-    scaled = any(getattr(cfg, name, False) for name in ("use_NTK_by_parts_rope", "use_yarn_rope"))
-    rotary = kind == "rotary" and hasattr(cfg, "rotary_adjacent_pairs") and not scaled
+    rotary = kind == "rotary" and hasattr(cfg, "rotary_adjacent_pairs") and not _scaled(cfg)
     if kind not in ("standard", "none") and not rotary:
         raise NotASumError(f"{kind} positions enter the scores in a way this library does not know")
+
+
+def _scaled(cfg: Any) -> bool:
+    """Whether angles are not powers of one base alone."""
+    scaled = any(getattr(cfg, name, False) for name in ("use_NTK_by_parts_rope", "use_yarn_rope", "rotary_base_local"))
+    return scaled or getattr(cfg, "rotary_scaling_factor", 1.0) != 1.0
 
 
 def _check(model: Any, tokens: Tensor, layer: int, head: int, queries: Tensor) -> None:

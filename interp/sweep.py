@@ -100,7 +100,7 @@ def sweep(  # type: ignore[misc]  # the overloads leave out the names of the opt
         seed: of the draw, and of the choice of cells to verify.
         layers: only these blocks.
         window: so many blocks in a row are changed together; the first gives the cell its layer.
-        only: of these axes only these indices, `{"pos": [4, 5]}`.
+        only: of these axes only these indices, `{"pos": [4, 5, -1]}`; negative ones count from the end.
         blocks: of these axes so many indices in a row are changed together, `{"d_mlp": 64}`; the first gives the cell
             its coordinate.
         freeze: points that keep the edited run's own activation whatever is changed before them ("pattern").
@@ -230,9 +230,9 @@ def prepare_joint(
 ) -> SweepRun:
     """The sets of places, ready to run: `plan` tells what they will cost, `run()` gives the effects. See `joint`."""
     what = _What(direction, intervention, reference, per_position, vector, seed, freeze, engine, max_memory)
-    cells = sets_grid(model, sets)
-    points = ", ".join(dict.fromkeys(cell.name for change in cells.changes for cell in change))
     pairs = paired(model, clean, corrupted, broadcast)
+    cells = sets_grid(model, pairs[0].shape[1], sets)
+    points = ", ".join(dict.fromkeys(cell.name for change in cells.changes for cell in change))
     return _prepared(model, pairs, lambda _: cells, points, metric, what, clusters)
 
 

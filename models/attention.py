@@ -13,6 +13,7 @@ from .affine import affine
 from .config import HookedTransformerConfig
 from .hook_point import HookPoint, as_high_precision
 from .masks import AttentionContext, visibility
+from .norms import make_head_norm
 from .positions import Rotary
 
 
@@ -48,10 +49,12 @@ class Attention(nn.Module):
         self.hook_attn_scores = HookPoint("batch head query key")
         self.hook_pattern = HookPoint("batch head query key")
         self.hook_result = HookPoint("batch pos head d_model", switch="use_attn_result")
-        self.rotary = Rotary(config) if config.positional_embedding_type == "rotary" else None
+        self.rotary = Rotary(config, layer) if config.positional_embedding_type == "rotary" else None
         if self.rotary is not None:
             self.hook_rot_q = HookPoint("batch pos head d_head")
             self.hook_rot_k = HookPoint("batch pos kv_head d_head")
+        self.q_norm = make_head_norm(config, "head") if config.use_qk_norm else None
+        self.k_norm = make_head_norm(config, "kv_head") if config.use_qk_norm else None
 
     def _add_key_values(self, config: HookedTransformerConfig) -> None:
         self.W_K = _projection(config, config.n_heads)
@@ -96,11 +99,11 @@ class Attention(nn.Module):
         )
 
     def queries(self, x: Float[Tensor, "batch pos *head d_model"]) -> Float[Tensor, "batch pos head d_head"]:
-        """Each head's queries, not yet turned by their position."""
+        """Each head's queries, not yet normed and turned by their position."""
         return self.hook_q(_projected(x, self.W_Q, self.b_Q))
 
     def keys(self, x: Float[Tensor, "batch pos *kv_head d_model"]) -> Float[Tensor, "batch pos kv_head d_head"]:
-        """Each head's keys, not yet turned by their position."""
+        """Each head's keys, not yet normed and turned by their position."""
         return self.hook_k(_projected(x, *self.key_weights()))
 
     def values(self, x: Float[Tensor, "batch pos *kv_head d_model"]) -> Float[Tensor, "batch pos kv_head d_head"]:
@@ -110,14 +113,18 @@ class Attention(nn.Module):
     def turned_queries(
         self, q: Float[Tensor, "batch pos head d_head"], position_ids: Int[Tensor, "#batch position"]
     ) -> Float[Tensor, "batch pos head d_head"]:
-        """The queries turned by their positions; as they are where positions are no rotation."""
-        return q if self.rotary is None else self.hook_rot_q(self.rotary(q, position_ids))
+        """The queries normed, where they are, and turned by their positions, where these are a rotation."""
+        if self.rotary is None:
+            return q
+        return self.hook_rot_q(self.rotary(q if self.q_norm is None else self.q_norm(q), position_ids))
 
     def turned_keys(
         self, k: Float[Tensor, "batch pos kv_head d_head"], position_ids: Int[Tensor, "#batch position"]
     ) -> Float[Tensor, "batch pos kv_head d_head"]:
-        """The keys turned by their positions; as they are where positions are no rotation."""
-        return k if self.rotary is None else self.hook_rot_k(self.rotary(k, position_ids))
+        """The keys normed, where they are, and turned by their positions, where these are a rotation."""
+        if self.rotary is None:
+            return k
+        return self.hook_rot_k(self.rotary(k if self.k_norm is None else self.k_norm(k), position_ids))
 
     def key_weights(self) -> tuple[Tensor, Tensor]:
         """The matrices and biases that make keys."""

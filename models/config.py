@@ -52,6 +52,14 @@ class HookedTransformerConfig:
     rotary_dim: int | None = None
     rotary_base: float | int = 10000
     rotary_adjacent_pairs: bool = False
+    rotary_base_local: float | int | None = None
+    rotary_scaling_factor: float = 1.0
+    use_NTK_by_parts_rope: bool = False
+    NTK_by_parts_low_freq_factor: float = 1.0
+    NTK_by_parts_high_freq_factor: float = 4.0
+    NTK_by_parts_factor: float = 8.0
+    NTK_original_ctx_len: int = 8192
+    use_qk_norm: bool = False
     attention_dir: Literal["causal", "bidirectional"] = "causal"
     use_attn_scale: bool = True
     attn_scale: float = -1.0
@@ -199,9 +207,9 @@ class HookedTransformerConfig:
             raise ConfigError(f"dtype={self.dtype!r} is not a floating-point type, as torch.float32 is")
         if not 0 <= self.eps < math.inf:
             raise ConfigError(f"eps={self.eps} must be a number that is not negative")
-        for name in ("attn_scale", "rotary_base", "residual_scale"):
+        for name in ("attn_scale", "rotary_base", "rotary_base_local", "rotary_scaling_factor", "residual_scale"):
             value = getattr(self, name)
-            unset = name == "attn_scale" and value == -1.0 and not self.use_attn_scale
+            unset = value is None or (name == "attn_scale" and value == -1.0 and not self.use_attn_scale)
             if not unset and not 0 < value < math.inf:
                 raise ConfigError(f"{name}={value} must be a positive number")
         for name in ("attn_scores_soft_cap", "output_logits_soft_cap"):
@@ -223,6 +231,7 @@ class HookedTransformerConfig:
                 raise ConfigError(
                     f"attn_types={self.attn_types} must name 'global' or 'local' for each of {self.n_layers} layers"
                 )
+        self._check_rotary()
         if self.tie_word_embeddings and self.d_vocab_out != self.d_vocab:
             raise ConfigError(
                 f"a tied unembedding needs d_vocab_out == d_vocab, not {self.d_vocab_out} and {self.d_vocab}"
@@ -249,6 +258,29 @@ class HookedTransformerConfig:
         if self.ungroup_grouped_query_attention and self.n_key_value_heads is None:
             raise ConfigError("ungroup_grouped_query_attention needs n_key_value_heads")
         check_attn_in(self)
+
+    def _check_rotary(self) -> None:
+        asked = {
+            "rotary_base_local": self.rotary_base_local is not None,
+            "rotary_scaling_factor": self.rotary_scaling_factor != 1.0,
+            "use_NTK_by_parts_rope": self.use_NTK_by_parts_rope,
+            "use_qk_norm": self.use_qk_norm,
+        }
+        for name, is_asked in asked.items():
+            if is_asked and self.positional_embedding_type != "rotary":
+                raise ConfigError(f"{name} is built for rotary positions, not {self.positional_embedding_type!r}")
+        if self.rotary_base_local is not None and not self.use_local_attn:
+            raise ConfigError("rotary_base_local is the base of local blocks; set use_local_attn")
+        if self.use_NTK_by_parts_rope:
+            if asked["rotary_base_local"] or asked["rotary_scaling_factor"]:
+                raise ConfigError("use_NTK_by_parts_rope excludes rotary_base_local and rotary_scaling_factor")
+            if not 0 < self.NTK_by_parts_low_freq_factor < self.NTK_by_parts_high_freq_factor:
+                raise ConfigError(
+                    f"NTK_by_parts_low_freq_factor={self.NTK_by_parts_low_freq_factor} must be positive and below "
+                    f"NTK_by_parts_high_freq_factor={self.NTK_by_parts_high_freq_factor}"
+                )
+            if self.NTK_by_parts_factor <= 0 or self.NTK_original_ctx_len < 1:
+                raise ConfigError("NTK_by_parts_factor and NTK_original_ctx_len must be positive")
 
     def _set(self, name: str, value: object) -> None:
         # The one place where a frozen config is written: derived defaults, before anybody else sees it.
@@ -287,7 +319,6 @@ _DIFFERENT_BLOCKS = {"OlmoeForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM"}
 _IGNORED = {
     "from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value", "n_params",
     "trust_remote_code", "quantization_method", "decoder_start_token_id", "uses_rms_norm", "layer_norm_folding",
-    "NTK_by_parts_low_freq_factor", "NTK_by_parts_high_freq_factor", "NTK_by_parts_factor", "NTK_original_ctx_len",
     "yarn_factor", "yarn_attention_factor", "yarn_beta_fast", "yarn_beta_slow",
     "yarn_original_max_position_embeddings", "yarn_truncate", "yarn_global_attn_only", "norm_topk_prob",
     "train_seq_length",
@@ -295,9 +326,9 @@ _IGNORED = {
 
 # TransformerLens' options that we do not build, each with the value that leaves it off.
 _NOT_SUPPORTED: dict[str, object] = {
-    "use_qk_norm": False, "clip_qkv": None, "use_logn_attn": False, "use_dynamic_ntk_rope": False,
-    "post_embedding_ln": False, "rotary_base_local": None, "rotary_scaling_factor": 1.0, "load_in_4bit": False,
+    "clip_qkv": None, "use_logn_attn": False, "use_dynamic_ntk_rope": False,
+    "post_embedding_ln": False, "load_in_4bit": False,
     "num_experts": None, "experts_per_token": None, "relative_attention_max_distance": None,
-    "relative_attention_num_buckets": None, "use_NTK_by_parts_rope": False, "use_yarn_rope": False,
+    "relative_attention_num_buckets": None, "use_yarn_rope": False,
     "use_attention_sinks": False,
 }  # fmt: skip

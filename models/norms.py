@@ -132,6 +132,18 @@ def make_norm(
             return NoNorm()
 
 
+def make_head_norm(config: HookedTransformerConfig, head_axis: str) -> nn.Module:
+    """The norm of each head's queries or keys (Qwen 3, Gemma 3), one learned weight for each coordinate.
+
+    Args:
+        head_axis: what the heads' axis is called at its hook points.
+    """
+    norm = RMSNorm(config.d_head, config.eps, config.dtype)
+    norm.hook_scale.axes = ("batch", "pos", head_axis, "1")
+    norm.hook_normalized.axes = ("batch", "pos", head_axis, "d_head")
+    return norm
+
+
 def make_final_norm(config: HookedTransformerConfig) -> nn.Module:
     """The norm before the unembedding: the blocks' kind, RMS where `final_rms` asks for it, or none."""
     if not config.final_norm:

@@ -28,7 +28,10 @@ from .schedule import Reach, schedule, stages_of
 from .wave import Wave
 
 MOST_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
-"""Numbers in a wave's stream: enough for the matrix products to run at full speed, few enough for fast memory."""
+"""Numbers in a wave's stream: enough for the matrix products to run at full speed, few enough for fast memory.
+
+Other devices have not been measured, and are taken for what they are nearest to, a GPU.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ class Wavefront:
             )
         lanes = np.arange(len(self.lanes))
         together = np.array([lane.change for lane in self.lanes], dtype=int) if self.readout.whole_batch else lanes
-        most = max(1, MOST_NUMBERS[self.model.W_E.device.type] // self.model.cfg.d_model)
+        most = max(1, MOST_NUMBERS.get(self.model.W_E.device.type, MOST_NUMBERS["cuda"]) // self.model.cfg.d_model)
         return chunked(self._n_rows, self._sizes, together, most, self.max_bytes)
 
     @cached_property

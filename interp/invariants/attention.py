@@ -98,12 +98,17 @@ def _rotary_product(
 
 
 def unknown_positions(model: Any) -> str | None:
-    """The obstacle of positions that enter the scores in another way."""
+    """The obstacle of scores that are no bilinear form, or of positions that enter them in another way."""
     kind = positions(model)
+    if getattr(model.cfg, "use_qk_norm", False):
+        return "queries and keys are normed before their product"
     if kind in ("standard", "none"):
         return None
     plain = kind == "rotary" and hasattr(model.cfg, "rotary_adjacent_pairs")
-    scaled = any(getattr(model.cfg, name, False) for name in ("use_NTK_by_parts_rope", "use_yarn_rope"))
+    scaled = any(
+        getattr(model.cfg, name, False) for name in ("use_NTK_by_parts_rope", "use_yarn_rope", "rotary_base_local")
+    )
+    scaled = scaled or getattr(model.cfg, "rotary_scaling_factor", 1.0) != 1.0
     return None if plain and not scaled else f"{kind} positions enter the scores in a way this library does not know"
 
 

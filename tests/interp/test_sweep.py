@@ -232,10 +232,10 @@ def test_wrong_axes_points_and_indices_are_refused():
         swept("blocks.*.hook_zz")
     with pytest.raises(AxisError, match=r"only restricts \['pos'\]"):
         swept(only={"pos": [0]})
-    for heads in ([4], [-1], []):
+    for heads in ([4], [-5], []):
         with pytest.raises(OutOfRangeError, match="must name some of 0 to 3"):
             swept(only={"head": heads})
-    swept(only={"head": [3]})
+    swept(only={"head": [3, -4]})
     swept("blocks.*.attn.hook_z")
 
 

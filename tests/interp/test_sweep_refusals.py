@@ -128,8 +128,14 @@ def test_arguments_that_would_do_nothing_or_make_no_sense_are_refused(monkeypatc
         swept(model, clusters=["a", "b"])
     with pytest.raises(TokensError, match="clusters must name the template of each of 3 prompts"):
         swept(model, clusters="abc")
-    with pytest.raises(OutOfRangeError, match="none named twice"):
-        swept(model, only={"head": [1, 1]})
+    for heads in ([1, 1], [-1, 3]):
+        with pytest.raises(OutOfRangeError, match="must name none twice"):
+            swept(model, only={"head": heads})
+    with pytest.raises(OutOfRangeError, match=r"must be a list of indices, \[1\]"):
+        swept(model, only={"head": 1})
+    for clean in (CLEAN.tolist(), "some text"):
+        with pytest.raises(TokensError, match=r"the clean tokens must be a tensor \[prompt, pos\], not a (list|str)"):
+            sweep(model, clean, CORRUPTED, "z", OVER, METRIC, direction="noising")
     with pytest.raises(MetricError, match=r"is no Metric; interp.Function\(label, function\)"):
         swept(model, lambda logits: logits[:, -1, 0])
     with pytest.raises(EngineError, match="max_memory is kept by engine='wavefront' alone"):
@@ -162,6 +168,31 @@ def test_a_vector_is_added_at_several_places_at_once():
         joint(model, CLEAN, CORRUPTED, sets, METRIC, engine=engine, **options) for engine in ("wavefront", "hooks")
     ]
     assert_close(values[0].values, values[1].values, rtol=0, atol=1e-11)
+
+
+def test_a_place_counted_from_the_end_is_the_same_place():
+    model = order_one_model()
+
+    def together(*places):
+        return joint(model, CLEAN, CORRUPTED, {"set": list(places)}, METRIC, direction="noising")
+
+    last, first = ("resid_pre", {"layer": 1, "pos": 5}), ("resid_pre", {"layer": 1, "pos": 0})
+    from_the_end = ("resid_pre", {"layer": 1, "pos": -1})
+    with pytest.raises(AxisError, match=r"names blocks\.1\.hook_resid_pre\[pos=5\] twice"):
+        together(last, from_the_end)
+    assert_close(together(first, from_the_end).values, together(first, last).values, rtol=0, atol=0)
+    counted = swept(model, METRIC, "resid_pre", ("layer", "pos"), only={"pos": [-1, 0]})
+    assert counted.coordinates[1] == (5, 0)
+    assert_close(counted.values, swept(model, METRIC, "resid_pre", ("layer", "pos"), only={"pos": [5, 0]}).values)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_is_no_list_of_places_is_refused_with_the_form_of_one():
+    model, place = order_one_model(), ("z", {"layer": 1, "head": 2})
+    for places in (place, ["z"], [("z", 1, 2)]):
+        with pytest.raises(AxisError, match=r"is no place: .* \[\('z', \{'layer': 1, 'head': 2\}\)\]"):
+            joint(model, CLEAN, CORRUPTED, {"one": places}, METRIC, direction="noising")
+    joint(model, CLEAN, CORRUPTED, {"one": [place]}, METRIC, direction="noising")
 
 
 @pytest.mark.parametrize("engine", ["wavefront", "hooks"])

@@ -23,6 +23,13 @@ OPTIONS: dict[str, st.SearchStrategy] = {
     "d_head": st.sampled_from([6, 14]),
 }
 LOCAL = {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local")}
+ANGLES: list[dict[str, object]] = [
+    {},
+    {},
+    {"rotary_scaling_factor": 2.5},
+    {"use_NTK_by_parts_rope": True, "NTK_original_ctx_len": 400, "NTK_by_parts_factor": 3.0},
+]
+"""At d_head 6 and base 10,000 the pairs turn 64, 3 and 0.1 times in 400 positions: one of each kind."""
 
 
 @st.composite
@@ -42,6 +49,10 @@ def configurations(draw: st.DrawFn, **fixed: object) -> dict[str, object]:
         changes["use_normalization_before_and_after"] = False
     if changes["act_fn"] == "solu_ln" or changes["attn_only"]:
         changes["gated_mlp"] = False
+    if changes["positional_embedding_type"] == "rotary":
+        changes |= draw(st.sampled_from(ANGLES)) | {"use_qk_norm": draw(st.booleans())}
+        if changes.get("use_local_attn") and "use_NTK_by_parts_rope" not in changes:
+            changes["rotary_base_local"] = draw(st.sampled_from([None, 50.0]))
     if changes["d_vocab_out"] != 17:
         changes["tie_word_embeddings"] = False
     return changes

@@ -103,9 +103,7 @@ def test_to_dict_and_from_dict_are_inverse(changes):
 
 
 def test_from_dict_takes_what_transformer_lens_writes():
-    config = HookedTransformerConfig.from_dict(
-        {**SMALL, "checkpoint_index": 3, "use_qk_norm": False, "num_experts": None}
-    )
+    config = HookedTransformerConfig.from_dict({**SMALL, "checkpoint_index": 3, "clip_qkv": None, "num_experts": None})
     assert config == small_config()
     assert HookedTransformerConfig.from_dict({**SMALL, **LOCAL, "attn_types": ["local", "global"]}) == small_config(
         **LOCAL
@@ -117,17 +115,44 @@ def test_from_dict_takes_what_transformer_lens_writes():
 @pytest.mark.parametrize(
     ("name", "value", "off"),
     [
-        ("use_qk_norm", True, False),
+        ("clip_qkv", 8.0, None),
         ("num_experts", 4, None),
         ("num_experts", 0, None),
         ("use_attention_sinks", True, False),
-        ("rotary_scaling_factor", 8.0, 1.0),
+        ("use_yarn_rope", True, False),
     ],
 )
 def test_an_option_that_is_not_built_is_refused_by_name_and_may_stand_there_off(name, value, off):
     with pytest.raises(ConfigError, match=f"{name}={value}.* is not supported"):
         HookedTransformerConfig.from_dict({**SMALL, name: value})
     assert HookedTransformerConfig.from_dict({**SMALL, name: off}) == small_config()
+
+
+ROTARY = {"positional_embedding_type": "rotary"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"use_qk_norm": True}, "use_qk_norm is built for rotary positions, not 'standard'"),
+        ({"rotary_scaling_factor": 2.0}, "rotary_scaling_factor is built for rotary positions"),
+        ({"use_NTK_by_parts_rope": True}, "use_NTK_by_parts_rope is built for rotary positions"),
+        ({**ROTARY, "rotary_base_local": 100.0}, "rotary_base_local is the base of local blocks"),
+        ({**ROTARY, **LOCAL, "rotary_base_local": -1.0}, "rotary_base_local=-1.0 must be a positive number"),
+        ({**ROTARY, "rotary_scaling_factor": 0.0}, "rotary_scaling_factor=0.0 must be a positive number"),
+        ({**ROTARY, "rotary_scaling_factor": 2.0, "use_NTK_by_parts_rope": True}, "excludes rotary_base_local and"),
+        ({**ROTARY, "use_NTK_by_parts_rope": True, "NTK_by_parts_low_freq_factor": 4.0}, "must be positive and below"),
+        ({**ROTARY, "use_NTK_by_parts_rope": True, "NTK_by_parts_factor": 0.0}, "must be positive"),
+    ],
+)
+def test_rotary_options_that_would_do_nothing_or_contradict_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        small_config(**changes)
+
+
+def test_rotary_options_together():
+    small_config(**ROTARY, **LOCAL, rotary_base_local=100.0, rotary_scaling_factor=2.0, use_qk_norm=True)
+    small_config(**ROTARY, use_NTK_by_parts_rope=True, use_qk_norm=True)
 
 
 def test_an_unknown_field_is_refused_with_the_nearest():

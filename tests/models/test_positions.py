@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from models.positions import Rotary
 from tests.conftest import order_one_model, random_tokens, small_config
 
 
-def rotary(**changes):
+def rotary(layer=0, **changes):
     changes = {"positional_embedding_type": "rotary", "n_ctx": 32, **changes}
-    return Rotary(small_config(**changes))
+    return Rotary(small_config(**changes), layer)
 
 
 def vectors(*shape, seed=0):
@@ -82,6 +84,52 @@ def test_shifting_all_positions_of_a_rotary_model_changes_nothing():
     mask = torch.ones_like(padded)
     mask[:, :4] = 0
     assert_close(model(padded, attention_mask=mask)[:, 4:], model(tokens))
+
+
+def test_angles_that_grow_by_parts_are_those_of_transformers():
+    options = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+    theirs = LlamaConfig(
+        hidden_size=96, num_attention_heads=2, rope_parameters={"rope_type": "llama3", "rope_theta": 500.0, **options}
+    )
+    expected, scale = ROPE_INIT_FUNCTIONS["llama3"](theirs, "cpu")
+    ours = rotary(
+        d_head=48, d_model=96, n_heads=2, rotary_base=500.0, use_NTK_by_parts_rope=True, NTK_original_ctx_len=64
+    ).frequencies(torch.float64)
+    assert scale == 1.0
+    assert_close(ours.float(), expected)
+    # Some as they were, some slowed by the whole factor, some between.
+    plain = rotary(d_head=48, d_model=96, n_heads=2, rotary_base=500.0).frequencies(torch.float64)
+    slowed = plain / ours
+    assert_close(slowed.min(), torch.tensor(1.0, dtype=torch.float64))
+    assert_close(slowed.max(), torch.tensor(8.0, dtype=torch.float64))
+    assert ((slowed > 1.1) & (slowed < 7.9)).any()
+
+
+def test_scaled_angles_are_those_of_positions_closer_together_and_local_blocks_have_their_own():
+    x, at = vectors(1, 1, 4, 6), torch.tensor([[10]])
+    local = {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local"), "rotary_base_local": 50.0}
+    scaled = {"rotary_base": 700.0, "rotary_scaling_factor": 2.5, **local}
+    assert_close(rotary(**scaled)(x, at), rotary(rotary_base=700.0)(x, torch.tensor([[4]])))
+    assert_close(rotary(layer=1, **scaled)(x, at), rotary(rotary_base=50.0)(x, at))
+    shared = {**scaled, "rotary_base_local": None}
+    assert_close(rotary(layer=1, **shared)(x, at), rotary(rotary_base=700.0)(x, at))
+
+
+@pytest.mark.parametrize("grouped", [{}, {"n_key_value_heads": 2}])
+def test_queries_and_keys_are_normed_by_themselves_and_then_turned(grouped):
+    model = order_one_model(positional_embedding_type="rotary", use_qk_norm=True, eps=0.3, **grouped)
+    _, cache = model.run_with_cache(random_tokens())
+    for layer, block in enumerate(model.blocks):
+        for which, heads in (("q", 4), ("k", grouped.get("n_key_value_heads", 4))):
+            read = cache[f"blocks.{layer}.attn.hook_{which}"]
+            assert read.shape == (3, 7, heads, 6)
+            norm = getattr(block.attn, f"{which}_norm")
+            by_hand = norm.w * read / (read.square().sum(-1, keepdim=True) / 6 + 0.3).sqrt()
+            turned = block.attn.rotary(by_hand, torch.arange(7)[None])
+            assert_close(cache[f"blocks.{layer}.attn.hook_rot_{which}"], turned)
+            assert_close(cache[f"blocks.{layer}.attn.{which}_norm.hook_normalized"] * norm.w, by_hand)
+    scores = torch.einsum("bqhe,bkhe->bhqk", *(cache[f"blocks.0.attn.hook_rot_{which}"] for which in "qq"))
+    assert not torch.isclose(scores, cache["blocks.0.attn.hook_attn_scores"]).all()
 
 
 def test_learned_positions_are_added_to_the_tokens():
