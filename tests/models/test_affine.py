@@ -102,6 +102,17 @@ def test_autocast_and_compilation_are_honoured(taken, monkeypatch):
     assert taken == [False, False]
 
 
+def test_who_switches_oneDNN_off_is_heard(taken):
+    x, weight, bias = factors()
+    torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
+    try:
+        affine(x, weight, bias)
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=True, _fp32_precision=None)
+    affine(x, weight, bias)
+    assert taken == [False, True]
+
+
 def test_a_mapped_product_is_each_product(taken):
     x, weight, bias = factors()
     mapped = torch.vmap(lambda one: affine(one, weight, bias))(x)
