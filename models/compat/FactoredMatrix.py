@@ -1,0 +1,3 @@
+"""A product of two matrices that is never multiplied out, TransformerLens' own."""
+
+from transformer_lens import FactoredMatrix as FactoredMatrix

@@ -1,0 +1,3 @@
+"""TransformerLens' sweeps of activation patching."""
+
+from transformer_lens.patching import *  # noqa: F403
