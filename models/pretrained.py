@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import torch
 
 from .errors import CheckpointError
-from .loading.resolve import resolved
+from .loading.converted import converted
+from .loading.resolve import located
 from .loading.saved import WEIGHTS, read
+from .loading.source import Source
 from .loading.state import accepted
 from .processing import WeightProcessing
 
@@ -34,7 +36,7 @@ class Pretrained(WeightProcessing):
     @classmethod
     def from_pretrained(
         cls: type[Model],
-        model_name: str | Path,
+        model_name: Any,
         *,
         fold_ln: bool | None = None,
         center_writing_weights: bool | None = None,
@@ -44,19 +46,21 @@ class Pretrained(WeightProcessing):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Model:
-        """A bundled model (`models.loading.bundled_names()`), or one saved in a folder; its weights rewritten.
+        """The model of that name, its weights rewritten as `load_and_process_state_dict` does.
 
-        The rewriting is that of `load_and_process_state_dict`; `from_pretrained_no_processing` leaves it out.
+        `from_pretrained_no_processing` leaves the rewriting out, and holds the weights once.
 
         Args:
+            model_name: a bundled model (`models.loading.bundled_names()`); a folder of ours or of Hugging Face's; a
+                GGUF file; a name on the Hugging Face hub; a loaded `transformers` model; a `TransformerBridge`.
             device: where to (default: the GPU if there is one).
             dtype: default: the one it was saved in.
 
         Raises:
-            CheckpointError: no such model, or files that are damaged.
+            CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
             ProcessingError: a step explicitly asked for that is not exact for this model.
         """
-        model = cls.from_folder(resolved(model_name), device, dtype)
+        model = cls._loaded(model_name, device, dtype)
         model.load_and_process_state_dict(
             model.state_dict(),
             fold_ln=fold_ln,
@@ -70,17 +74,26 @@ class Pretrained(WeightProcessing):
     @classmethod
     def from_pretrained_no_processing(
         cls: type[Model],
-        model_name: str | Path,
+        model_name: Any,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Model:
-        """A bundled model, or one saved in a folder, with the weights it was trained with.
+        """The model of that name with the weights it was trained with; the arguments are those of `from_pretrained`.
 
         Raises:
-            CheckpointError: no such model, or files that are damaged.
+            CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
         """
-        return cls.from_folder(resolved(model_name), device, dtype)
+        return cls._loaded(model_name, device, dtype)
+
+    @classmethod
+    def _loaded(
+        cls: type[Model], model_name: Any, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> Model:
+        found = located(model_name)
+        if isinstance(found, Source):
+            return converted(found, cls, dtype=dtype, device=device)
+        return cls.from_folder(found, device, dtype)
 
     @classmethod
     def from_folder(

@@ -1,3 +1,3 @@
-"""Where models come from, one source a file: our own folders, TransformerLens' state dicts, Llama-type folders."""
+"""Where models come from, one source a file: names, folders, files of other projects, models in memory."""
 
 from .resolve import bundled_names as bundled_names

@@ -1,10 +1,16 @@
-"""From the name that a user gives to the folder that holds the model."""
+"""From what a user gives to the checkpoint: a name, a path, a model in memory."""
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
+from .bridge import is_bridge, read_bridge
+from .hf_folder import is_hf_folder, read_hf_folder
+from .hf_hub import cached_hf_hub, is_hub_name, read_hf_hub
+from .hf_model import is_hf_model, read_hf_model
 from .saved import MANIFEST
+from .source import Source
 
 ZOO = Path(__file__).parents[1] / "zoo"
 
@@ -15,18 +21,67 @@ def bundled_names() -> list[str]:
 
 
 def resolved(name_or_path: str | Path) -> Path:
-    """The folder of a bundled model, or the folder itself if it is a path. A bundled name comes first.
+    """The folder of a bundled model, or the path itself if it exists. A bundled name comes first.
 
     Raises:
         CheckpointError: neither; the message names the nearest bundled model, and all of them.
     """
-    names = bundled_names()
-    if str(name_or_path) in names:
+    path = _local(name_or_path)
+    if path is None:
+        raise CheckpointError(_unknown(name_or_path))
+    return path
+
+
+def located(model: Any) -> Path | Source:
+    """A folder of ours, or the checkpoint behind anything else that `from_pretrained` takes.
+
+    Raises:
+        CheckpointError: nothing of that name, or files that are damaged.
+    """
+    if is_bridge(model):
+        return read_bridge(model)
+    if is_hf_model(model):
+        return read_hf_model(model)
+    if not isinstance(model, (str, Path)):
+        raise CheckpointError(
+            f"a {type(model).__name__} is no model to convert: give a name, a path, a transformers model or a "
+            "TransformerBridge"
+        )
+    path = _local(model)
+    if path is None:
+        return _on_the_hub(str(model))
+    if path.suffix == ".gguf":
+        from .gguf import read_gguf  # its reader is an optional dependency
+
+        return read_gguf(path)
+    return read_hf_folder(path) if is_hf_folder(path) else path
+
+
+def _local(name_or_path: str | Path) -> Path | None:
+    if str(name_or_path) in bundled_names():
         return ZOO / name_or_path
     path = Path(name_or_path).expanduser()
-    if path.exists():
-        return path
+    return path if path.exists() else None
+
+
+def _on_the_hub(name: str) -> Source:
+    if not is_hub_name(name):
+        raise CheckpointError(_unknown(name))
+    # A slip in a bundled name is told at once, and not looked for on the network.
+    if get_close_matches(name, bundled_names(), n=1):
+        cached = cached_hf_hub(name)
+        if cached is None:
+            raise CheckpointError(_unknown(name))
+        return cached
+    try:
+        return read_hf_hub(name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{_unknown(name)} On the hub: {error}") from error
+
+
+def _unknown(name_or_path: str | Path) -> str:
+    names = bundled_names()
     nearest = get_close_matches(str(name_or_path), names, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     bundled = f"Bundled models: {', '.join(names)}." if names else "No model is bundled."
-    raise CheckpointError(f"{str(name_or_path)!r} is neither a bundled model nor a folder that exists.{hint} {bundled}")
+    return f"{str(name_or_path)!r} is neither a bundled model nor a folder that exists.{hint} {bundled}"

@@ -34,15 +34,18 @@ class Weights:
         """Whether the tensor is there and not yet taken."""
         return name in self.remaining
 
-    def take(self, name: str, *shape: int) -> Tensor:
+    def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """The tensor, which must have this shape and hold finite numbers.
+
+        Args:
+            dtype: what it is converted to (default: not at all). A number beyond the range of this is not finite.
 
         Raises:
             CheckpointError: another shape, a tensor that is not of floating-point numbers or not finite.
         """
         if name not in self.remaining:
             self._missing.append(name)
-            return torch.empty(shape, dtype=self.dtype, device="meta")
+            return torch.empty(shape, dtype=dtype or self.dtype, device="meta")
         self.remaining.remove(name)
         weight = self._read(name)
         if tuple(weight.shape) != shape:
@@ -51,6 +54,7 @@ class Weights:
             )
         if not weight.is_floating_point() or weight.dtype.itemsize == 1:
             raise CheckpointError(f"{self.origin}: {name} holds {weight.dtype}: quantised weights are not read")
+        weight = weight if dtype is None else weight.to(dtype)
         require_finite(f"{self.origin}: {name}", weight)
         return weight
 

@@ -35,7 +35,7 @@ def test_an_unknown_name_is_told_the_nearest_and_all(zoo):
     ):
         HookedTransformer.from_pretrained("smal-2l")
     with pytest.raises(CheckpointError, match=r"exists\. Bundled models: rms-2l, small-2l\."):
-        HookedTransformer.from_pretrained("gpt2")
+        HookedTransformer.from_pretrained("no/such/model")
     with pytest.raises(CheckpointError, match=r"notes holds no config\.json"):
         HookedTransformer.from_pretrained(zoo / "notes")
 

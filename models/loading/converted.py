@@ -1,0 +1,94 @@
+"""From a checkpoint under Hugging Face's names to our model, with one copy of the weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ..config import HookedTransformerConfig
+from ..errors import CheckpointError, ConfigError
+from ..hooked import HookedModel
+from ..positions import Rotary
+from . import families
+from .families.fields import Fields
+from .placing import Placing
+from .source import Source
+
+Model = TypeVar("Model", bound=HookedModel)
+
+
+def converted(
+    source: Source,
+    build: Callable[[HookedTransformerConfig], Model],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Model:
+    """The model that the checkpoint holds, weights as they are: nothing is folded or centred.
+
+    What was read becomes the parameters wherever no arithmetic is needed; nothing is held twice.
+
+    Args:
+        build: `HookedTransformer`, or a class derived from it.
+        dtype: default: the one the weights are stored in.
+        device: default: the GPU if there is one.
+
+    Raises:
+        CheckpointError: an architecture or an option that we do not have, names or shapes of weights that the config
+            does not ask for, values that are not finite.
+        TokenizerError: the tokenizer knows more tokens than the model.
+    """
+    family = families.of(source.config.get("model_type"))
+    fields = Fields(source.config, family.needed)
+    config = _config(source, family, fields, dtype or source.weights.dtype, device)
+    # Built without memory: what was read takes the parameters' places.
+    with torch.device("meta"):
+        model = build(replace(config, device="meta"))
+    layout = family.layout(fields)
+    tied = bool(fields["tie_word_embeddings"])
+    fields.require_all_read()
+    state = Placing(layout, model.state_dict(), source.weights, config.dtype).state(config.n_layers, tied)
+    state = family.rewritten(fields, state)
+    nn.Module.load_state_dict(model, state, assign=True)
+    _fill_buffers(model, config)
+    model.to(config.device)
+    if source.tokenizer is not None:
+        reading: Any = model
+        reading.set_tokenizer(source.tokenizer)
+    return model.eval()
+
+
+def _config(
+    source: Source,
+    family: families.Family,
+    fields: Fields,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> HookedTransformerConfig:
+    architectures = source.config.get("architectures") or [None]
+    try:
+        return HookedTransformerConfig(
+            **family.config(fields),
+            dtype=dtype,
+            device=None if device is None else str(device),
+            init_weights=False,
+            model_name=source.name,
+            original_architecture=architectures[0],
+        )
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"the config of {source.name} describes no model: {error}") from error
+
+
+def _fill_buffers(model: HookedModel, config: HookedTransformerConfig) -> None:
+    """Constants that no checkpoint holds: rotary tables, one for all layers that turn alike, and absent biases."""
+    tables: dict[bool, Rotary] = {}
+    blocks: Any = model.blocks
+    for layer, block in enumerate(blocks):
+        rotary = block.attn.rotary
+        if rotary is not None:
+            table = tables.setdefault(rotary.is_local, Rotary(config, layer))
+            rotary.cos, rotary.sin = table.cos, table.sin
+        for name, buffer in block.attn.named_buffers(recurse=False):
+            block.attn.register_buffer(name, torch.zeros(buffer.shape, dtype=config.dtype), persistent=False)

@@ -1,0 +1,85 @@
+"""What several architectures share: activations, rotary positions, windows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from ...config import Activation
+from .fields import refused
+
+_TYPES = {"full_attention": "global", "sliding_attention": "local"}
+
+
+def activation(field: str, name: str) -> str:
+    """The activation function that Hugging Face calls by this name.
+
+    Raises:
+        CheckpointError: one that we do not have.
+    """
+    name = "silu" if name == "swish" else name
+    if name not in get_args(Activation) or name.startswith("solu"):
+        raise refused(field, name)
+    return name
+
+
+def rotary(rope: Mapping[str, Any], d_head: int, partial: bool = False) -> dict[str, Any]:
+    """The fields of a rotation, from Hugging Face's `rope_parameters`.
+
+    Args:
+        partial: whether the architecture can rotate a part of each head.
+
+    Raises:
+        CheckpointError: another type than default, linear or llama3; a part of each head where that has no meaning.
+    """
+    share = rope.get("partial_rotary_factor") or 1.0
+    if share != 1.0 and not partial:
+        raise refused("partial_rotary_factor", share)
+    found = {
+        "positional_embedding_type": "rotary",
+        "rotary_dim": int(d_head * share),
+        "rotary_base": rope["rope_theta"],
+    }
+    match rope.get("rope_type", "default"):
+        case "default":
+            return found
+        case "linear":
+            return {**found, "rotary_scaling_factor": rope["factor"]}
+        case "llama3":
+            return {
+                **found,
+                "use_NTK_by_parts_rope": True,
+                "NTK_by_parts_factor": rope["factor"],
+                "NTK_by_parts_low_freq_factor": rope["low_freq_factor"],
+                "NTK_by_parts_high_freq_factor": rope["high_freq_factor"],
+                "NTK_original_ctx_len": rope["original_max_position_embeddings"],
+            }
+        case other:
+            raise refused("rope_type", other)
+
+
+def windows(types: Sequence[str], window: int | None) -> dict[str, Any]:
+    """The fields of local attention, from Hugging Face's `layer_types` and `sliding_window`.
+
+    Both count the query's own position among those that a window holds.
+
+    Raises:
+        CheckpointError: a type of layer that is neither full nor sliding.
+    """
+    unknown = sorted(set(types) - set(_TYPES))
+    if unknown:
+        raise refused("layer_types", unknown)
+    if "sliding_attention" not in types:
+        return {}
+    if not window:
+        raise refused("sliding_window", window)
+    return {"use_local_attn": True, "window_size": window, "attn_types": [_TYPES[kind] for kind in types]}
+
+
+def rotary_and_windows(rope: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
+    """Both, where local layers turn as the others do.
+
+    Raises:
+        CheckpointError: angles slowed as a whole, which our local blocks leave out (as Gemma 3 does).
+    """
+    if local and "rotary_scaling_factor" in rope:
+        raise refused("rope_type", "linear with a sliding window")
+    return {**rope, **local}

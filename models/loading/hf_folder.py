@@ -1,0 +1,123 @@
+"""Hugging Face folders: `config.json`, safetensors in one file or several, the tokenizer. Nothing is unpickled."""
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..errors import CheckpointError
+from .saved_tokenizer import TOKENIZER, rebuilt_tokenizer
+from .source import Source
+from .weights import Weights
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+def read_hf_folder(folder: str | Path, name: str | None = None) -> Source:
+    """The checkpoint in a folder that `save_pretrained` wrote. The weights are read when they are asked for.
+
+    Args:
+        name: what the model is called (default: the folder's name).
+
+    Raises:
+        CheckpointError: files that are missing, damaged or pickled.
+    """
+    folder = Path(folder)
+    config = read_json(folder / CONFIG)
+    tokenizer = None
+    if (folder / TOKENIZER).is_file():
+        tokenizer = rebuilt_tokenizer(folder / TOKENIZER, _special_tokens(folder))
+    return Source(config, _weights(folder), tokenizer, name or folder.resolve().name)
+
+
+def is_hf_folder(folder: Path) -> bool:
+    """Whether the folder has a `config.json` that names a `model_type`, as Hugging Face's do and ours do not."""
+    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a readable JSON file: {error}") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path} holds a {type(fields).__name__} where an object is expected")
+    return fields
+
+
+def _weights(folder: Path) -> Weights:
+    if (folder / SINGLE).is_file():
+        return _of_files(folder / SINGLE, [folder / SINGLE])
+    if (folder / INDEX).is_file():
+        return _sharded(folder)
+    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+    if pickled:
+        raise CheckpointError(
+            f"{folder} holds {', '.join(pickled[:3])} and no safetensors: pickled files can hold code, and none is "
+            "read here. Where you trust it, convert it: "
+            "transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other_folder)"
+        )
+    raise CheckpointError(f"{folder} has neither {SINGLE} nor {INDEX}; there are no weights to read")
+
+
+def _sharded(folder: Path) -> Weights:
+    places = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise CheckpointError(f"{folder / INDEX} has no weight_map from names of tensors to files")
+    names = sorted(set(places.values()))
+    outside = [name for name in names if Path(name).name != name]
+    if outside:
+        raise CheckpointError(f"{folder / INDEX} points out of its folder, to {outside[0]!r}")
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{folder} lacks {', '.join(absent)}, which {INDEX} lists")
+    weights = _of_files(folder / INDEX, [folder / name for name in names])
+    unlisted = sorted(set(places) ^ weights.remaining)
+    if unlisted:
+        raise CheckpointError(f"{folder / INDEX} and its files disagree about {', '.join(unlisted[:3])}")
+    return weights
+
+
+def _of_files(origin: Path, paths: list[Path]) -> Weights:
+    handles, numbers = {}, dict.fromkeys(_DTYPES, 0)
+    for path in paths:
+        handle = _opened(path)
+        for name in handle.keys():  # noqa: SIM118  # a file, not a dictionary
+            if name in handles:
+                raise CheckpointError(f"{path} holds {name}, which another file of the folder holds as well")
+            handles[name] = handle
+            described = handle.get_slice(name)
+            numbers[described.get_dtype()] = numbers.get(described.get_dtype(), 0) + prod(described.get_shape())
+    if not handles:
+        raise CheckpointError(f"{origin} holds no weights")
+    most = max(_DTYPES, key=lambda stored: numbers[stored])
+    return Weights(handles, lambda name: handles[name].get_tensor(name), _DTYPES[most], str(origin))
+
+
+def _opened(path: Path) -> Any:
+    try:
+        # Read, not mapped: a model must not change, nor the program die, when somebody writes to the file later.
+        return safe_open(path, framework="pt", backend="pread")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _special_tokens(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if path.is_file() else {}
+    # A token is stored as its text, or as an object that describes it.
+    given = {name: settings.get(name) for name in _SPECIAL_TOKENS}
+    return {name: token["content"] if isinstance(token, dict) else token for name, token in given.items()}
