@@ -1,0 +1,162 @@
+"""Models from GGUF files: against the weights the files were written from, and against `transformers`' own reader."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Kind
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM, GemmaConfig, GemmaForCausalLM, Qwen2Config, Qwen3Config
+from transformers.integrations.gguf import dequant
+
+from models import HookedTransformer
+from models.errors import CheckpointError
+from models.loading.converted import converted
+from models.loading.gguf import read_gguf
+from models.loading.gguf_types import block_of, dequantised
+
+from .gguf_files import (
+    D_VOCAB,
+    LLAMA,
+    gpt2_tensors,
+    llama_fields,
+    llama_tensors,
+    random_gpt2,
+    random_llama,
+    with_random_weights,
+    write_gguf,
+    write_llama,
+)
+
+TOKENS = torch.randint(D_VOCAB, (2, 11), generator=torch.Generator().manual_seed(1))
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    """Every weight, by Hugging Face's name."""
+    weights = read_gguf(path).weights
+    # The config is not asked for the shapes: the tensors say their own.
+    return {name: weights._read(name) for name in weights.remaining}
+
+
+def assert_same_weights(path: Path, model: Any) -> None:
+    expected = dict(model.state_dict())
+    if model.config.tie_word_embeddings:
+        del expected["lm_head.weight"]
+    found = weights_of(path)
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.equal(found[name], weight), name
+
+
+def assert_same_logits(path: Path, model: Any) -> None:
+    ours = converted(read_gguf(path), HookedTransformer, device="cpu")
+    with torch.no_grad():
+        expected = model(TOKENS).logits
+        assert_close(ours(TOKENS), expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_word_embeddings": True}, {"num_key_value_heads": 6}, {"attention_bias": True}]
+)
+def test_a_llama_comes_back_as_it_was(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = random_llama(**changes)
+    path = write_llama(tmp_path / "tiny.gguf", model)
+    assert_same_weights(path, model)
+    assert_same_logits(path, model)
+
+
+def test_the_order_of_rotary_pairs_matters(tmp_path: Path) -> None:
+    model = random_llama()
+    path = write_gguf(tmp_path / "tiny.gguf", "llama", llama_fields(model.config), llama_tensors(model, permuted=False))
+    with pytest.raises(AssertionError):
+        assert_same_logits(path, model)
+
+
+@pytest.mark.parametrize(("config", "architecture"), [(Qwen2Config, "qwen2"), (Qwen3Config, "qwen3")])
+def test_a_qwen_comes_back_as_it_was(tmp_path: Path, config: type, architecture: str) -> None:
+    sizes = {name: size for name, size in LLAMA.items() if architecture == "qwen3" or name != "head_dim"}
+    model = with_random_weights(AutoModelForCausalLM.from_config(config(**sizes, rope_theta=300.0)))
+    tensors = llama_tensors(model, permuted=False)
+    path = write_gguf(tmp_path / "tiny.gguf", architecture, llama_fields(model.config, architecture), tensors)
+    assert ("blk.1.attn_q_norm.weight" if architecture == "qwen3" else "blk.1.attn_q.bias") in tensors
+    assert_same_weights(path, model)
+    assert_same_logits(path, model)
+
+
+def test_the_one_in_gemmas_norms_is_taken_away(tmp_path: Path) -> None:
+    model = with_random_weights(GemmaForCausalLM(GemmaConfig(**LLAMA, tie_word_embeddings=True)))
+    tensors = llama_tensors(model, permuted=False)
+    tensors = {name: numbers + 1 if numbers.ndim == 1 else numbers for name, numbers in tensors.items()}
+    fields = llama_fields(model.config, "gemma") | {"gemma.rope.freq_base": 10000.0}
+    assert_same_weights(write_gguf(tmp_path / "tiny.gguf", "gemma", fields, tensors), model)
+
+
+def test_a_gpt2_comes_back_as_it_was(tmp_path: Path) -> None:
+    model = random_gpt2()
+    fields = {
+        "gpt2.block_count": 2,
+        "gpt2.context_length": 29,
+        "gpt2.embedding_length": 24,
+        "gpt2.feed_forward_length": 56,
+        "gpt2.attention.head_count": 4,
+        "gpt2.attention.layer_norm_epsilon": 1e-3,
+    }
+    path = write_gguf(tmp_path / "tiny.gguf", "gpt2", fields, gpt2_tensors(model))
+    assert_same_weights(path, model)
+    assert_same_logits(path, model)
+
+
+@pytest.mark.parametrize("kind", [Kind.F16, Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.BF16])
+def test_quantised_weights_are_unpacked_and_run(tmp_path: Path, kind: Kind) -> None:
+    model = random_llama()
+    path = write_llama(tmp_path / "tiny.gguf", model, lambda name: kind)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                # One step of the coarsest type is a sixteenth of a block's range.
+                found = torch.from_numpy(gguf.dequantize(gguf.quantize(parameter.numpy(), kind), kind).copy())
+                assert_close(found, parameter, atol=0.3, rtol=0)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32)
+    found = weights_of(path)
+    for name, weight in theirs.state_dict().items():
+        # Their unpacking is written in PyTorch, ours calls the package gguf; both round once or twice.
+        assert_close(found[name], weight, atol=1e-6, rtol=1e-6)
+    assert_same_logits(path, theirs.eval())
+
+
+@pytest.mark.parametrize("name", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"])
+def test_the_types_that_only_llama_cpp_writes_are_unpacked_as_transformers_does(name: str) -> None:
+    kind = Kind[name]
+    n_numbers, n_bytes = block_of(kind, "test")
+    stored = np.random.default_rng(0).integers(256, size=(6, n_bytes), dtype=np.uint8)
+    # Scales are float16: without the upper bits of their exponents, no random one is infinite.
+    stored[:, 1::2] &= 0b10111111
+    ours = dequantised(stored.reshape(-1), kind, (3, 2 * n_numbers), "test")
+    theirs = dequant.dequantize(torch.from_numpy(stored.reshape(-1)), int(kind))
+    assert np.abs(ours).max() > 0.1
+    assert_close(torch.from_numpy(ours).flatten(), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_the_epsilon_is_the_decimal_that_was_rounded(tmp_path: Path) -> None:
+    config = read_gguf(write_llama(tmp_path / "tiny.gguf", random_llama(rms_norm_eps=1e-5))).config
+    assert np.float32(1e-5).item() != 1e-5
+    assert config["rms_norm_eps"] == 1e-5
+
+
+def test_llama_3s_factors_of_the_frequencies_are_recognised(tmp_path: Path) -> None:
+    rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    model = random_llama(rope_parameters={**rope, "original_max_position_embeddings": 8192})
+    plain = 500000.0 ** -(torch.arange(0, 32, 2) / 32)
+    factors = (plain / model.model.rotary_emb.inv_freq).numpy()
+    tensors = {**llama_tensors(model), "rope_freqs.weight": factors}
+    fields = llama_fields(model.config) | {"llama.rope.freq_base": 500000.0}
+    path = write_gguf(tmp_path / "tiny.gguf", "llama", fields, tensors)
+    assert 1 < np.median(factors) < factors.max()
+    assert read_gguf(path).config["rope_scaling"]["factor"] == 8.0
+    assert_same_logits(path, model)
+    tensors["rope_freqs.weight"] = factors**2
+    with pytest.raises(CheckpointError, match=r"rope_freqs.weight.*only such rule"):
+        read_gguf(write_gguf(tmp_path / "other.gguf", "llama", fields, tensors))
