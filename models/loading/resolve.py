@@ -10,6 +10,8 @@ from .hf_folder import is_hf_folder, read_hf_folder
 from .hf_hub import cached_hf_hub, is_hub_name, read_hf_hub
 from .hf_model import is_hf_model, read_hf_model
 from .saved import MANIFEST
+from .smollm2 import NAME as SMOLLM2
+from .smollm2 import smollm2_file
 from .source import Source
 
 ZOO = Path(__file__).parents[1] / "zoo"
@@ -60,6 +62,8 @@ def located(model: Any) -> Path | Source:
 def _local(name_or_path: str | Path) -> Path | None:
     if str(name_or_path) in bundled_names():
         return ZOO / name_or_path
+    if str(name_or_path) == SMOLLM2:
+        return smollm2_file()
     path = Path(name_or_path).expanduser()
     return path if path.exists() else None
 
