@@ -68,9 +68,10 @@ def _config(
     device: torch.device | str | None,
 ) -> HookedTransformerConfig:
     architectures = source.config.get("architectures") or [None]
+    described = family.config(fields)
     try:
         return HookedTransformerConfig(
-            **family.config(fields),
+            **described,
             dtype=dtype,
             device=None if device is None else str(device),
             init_weights=False,

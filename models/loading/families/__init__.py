@@ -5,17 +5,32 @@ from difflib import get_close_matches
 from ...errors import CheckpointError
 from .family import Family as Family
 from .fields import BRIDGE
+from .gemma import GEMMA, GEMMA2, GEMMA3
 from .gpt2 import GPT2
+from .gpt_neo import GPT_NEO
 from .gpt_neox import GPT_NEOX
+from .gptj import GPTJ
 from .llama_like import LLAMA, MISTRAL, QWEN2, QWEN3
+from .olmo import OLMO
+from .opt import OPT
+from .phi import PHI, PHI3
 
 FAMILIES: dict[str, Family] = {
     "gpt2": GPT2,
+    "gpt_neo": GPT_NEO,
+    "gptj": GPTJ,
     "gpt_neox": GPT_NEOX,
+    "opt": OPT,
     "llama": LLAMA,
     "mistral": MISTRAL,
     "qwen2": QWEN2,
     "qwen3": QWEN3,
+    "gemma": GEMMA,
+    "gemma2": GEMMA2,
+    "gemma3_text": GEMMA3,
+    "phi": PHI,
+    "phi3": PHI3,
+    "olmo": OLMO,
 }
 
 

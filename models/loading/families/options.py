@@ -4,8 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from ...config import Activation
+from ...errors import CheckpointError
 from .fields import refused
 
+_NEEDED = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
 _TYPES = {"full_attention": "global", "sliding_attention": "local"}
 
 
@@ -28,8 +33,13 @@ def rotary(rope: Mapping[str, Any], d_head: int, partial: bool = False) -> dict[
         partial: whether the architecture can rotate a part of each head.
 
     Raises:
-        CheckpointError: another type than default, linear or llama3; a part of each head where that has no meaning.
+        CheckpointError: another type than default, linear or llama3; a number that is missing; a part of each head
+            where that has no meaning.
     """
+    needed = _NEEDED.get(rope.get("rope_type", "default"), ())
+    missing = [name for name in ("rope_theta", *needed) if not isinstance(rope.get(name), (int, float))]
+    if missing:
+        raise CheckpointError(f"config.json lacks {', '.join(missing)} among its rope_parameters")
     share = rope.get("partial_rotary_factor") or 1.0
     if share != 1.0 and not partial:
         raise refused("partial_rotary_factor", share)
