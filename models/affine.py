@@ -41,7 +41,7 @@ def _oneDNN_can(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == weight.device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
         and not _looked_at_by_torch(x, weight)
     )

@@ -99,7 +99,7 @@ class Wavefront:
             )
         lanes = np.arange(len(self.lanes))
         together = np.array([lane.change for lane in self.lanes], dtype=int) if self.readout.whole_batch else lanes
-        most = max(1, MOST_NUMBERS.get(self.model.W_E.device.type, MOST_NUMBERS["cuda"]) // self.model.cfg.d_model)
+        most = max(1, MOST_NUMBERS["cpu" if self.model.W_E.device.type == "cpu" else "cuda"] // self.model.cfg.d_model)
         return chunked(self._n_rows, self._sizes, together, most, self.max_bytes)
 
     @cached_property
