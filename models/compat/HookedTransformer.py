@@ -10,7 +10,7 @@ from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
 
 from ..config import HookedTransformerConfig as OurConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..transformer import HookedTransformer as OurModel
 from ..transformer import Output as Output
 from .HookedTransformerConfig import HookedTransformerConfig
@@ -18,7 +18,9 @@ from .HookedTransformerConfig import HookedTransformerConfig
 PaddingSide = Literal["left", "right"]
 
 _INSTEAD = {
+    "fill_missing_keys": "load_state_dict names what is missing, and from_pretrained leaves nothing out",
     "generate_stream": "call generate, which returns when it is done",
+    "get_pos_offset": "past_kv_cache[0].past_keys.shape[1] is the number of positions that a cache holds",
     "load_sample_training_dataset": "fetch it yourself with utils.get_dataset, where there is a network",
     "sample_datapoint": "draw from a data set of your own",
     "get_residual": "input_to_embed gives the stream before the first block",
@@ -44,6 +46,8 @@ class HookedTransformer(OurModel):
         if not move_to_device and torch.device(config.device or "cpu").type != "cpu":
             raise ConfigError(f"move_to_device=False: the config says {config.device}; make it with device='cpu'")
         super().__init__(config, tokenizer, default_padding_side)
+        # The mode changes nothing in our model; TransformerLens 4's patching refuses a model in training mode.
+        self.eval()
 
     @classmethod
     def from_pretrained(  # the order and the defaults are TransformerLens'
@@ -157,6 +161,17 @@ class HookedTransformer(OurModel):
         tokens, mask = self._tokens_and_mask(input, prepend_bos, padding_side, attention_mask)
         context = self._context(tokens.shape, mask, past_kv_cache)
         return self._embedded(tokens, context), tokens, None, mask
+
+    def generate(self, *args: Any, **options: Any) -> Any:
+        """The input continued; see `models.generate`.
+
+        Raises:
+            InputError: as there, or a kind of output that is none of "input", "str" and "tokens".
+        """
+        kind = options.get("return_type", "input")
+        if kind not in ("input", "str", "tokens"):
+            raise InputError(f"return_type must be 'input', 'str' or 'tokens', not {kind!r}")
+        return super().generate(*args, **options)
 
     def mps(self) -> "HookedTransformer":
         """The model on an Apple GPU."""
