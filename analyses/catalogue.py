@@ -20,6 +20,7 @@ ANALYSES = {
     "residual-ablation": "What does each contribution to the residual stream do to the loss?",
     "ablation": "What is lost without a head, an MLP, a block's heads, or several of them at once?",
     "patching": "Which places and heads carry what tells one prompt from another?",
+    "tasks": "Which tasks of the literature does the model do, and which heads carry them?",
     "initialisation": "How uniform is attention before training, against the closed form?",
 }
 
