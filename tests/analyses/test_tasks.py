@@ -1,4 +1,4 @@
-"""`interp tasks`: what a hand-made model does is found, what it cannot be asked is said, and what it does not do too."""
+"""`interp tasks`: what a hand-made model does is found; what it cannot be asked or does not do is said."""
 
 import math
 
