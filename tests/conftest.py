@@ -13,6 +13,13 @@ torch.set_num_threads(1)
 
 SHARED = Path(__file__).parents[2] / "shared"
 
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests of a real model, which must be downloaded first, run only where they are asked for."""
+    asked_for = any("real" in Path(argument).parts for argument in config.args)
+    return True if collection_path.name == "real" and not asked_for else None
+
+
 SMALL = {
     "n_layers": 2,
     "n_heads": 4,

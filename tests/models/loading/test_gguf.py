@@ -122,13 +122,12 @@ def test_quantised_weights_are_unpacked_and_run(tmp_path: Path, kind: Kind) -> N
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32)
     found = weights_of(path)
     for name, weight in theirs.state_dict().items():
-        # Their unpacking is written in PyTorch, ours calls the package gguf; both round once or twice.
         assert_close(found[name], weight, atol=1e-6, rtol=1e-6)
     assert_same_logits(path, theirs.eval())
 
 
-@pytest.mark.parametrize("name", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"])
-def test_the_types_that_only_llama_cpp_writes_are_unpacked_as_transformers_does(name: str) -> None:
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"])
+def test_bytes_are_unpacked_as_transformers_does_it_in_pytorch(name: str) -> None:
     kind = Kind[name]
     n_numbers, n_bytes = block_of(kind, "test")
     stored = np.random.default_rng(0).integers(256, size=(6, n_bytes), dtype=np.uint8)
