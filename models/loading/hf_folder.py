@@ -39,8 +39,8 @@ def read_hf_folder(folder: str | Path, name: str | None = None) -> Source:
 
 
 def is_hf_folder(folder: Path) -> bool:
-    """Whether the folder has a `config.json` that names a `model_type`, as Hugging Face's do and ours do not."""
-    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
+    """Whether the folder has a `config.json` with names that Hugging Face's have and ours have not."""
+    return (folder / CONFIG).is_file() and bool({"model_type", "architectures"} & read_json(folder / CONFIG).keys())
 
 
 def read_json(path: Path) -> dict[str, Any]:

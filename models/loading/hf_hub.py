@@ -8,7 +8,7 @@ from .hf_folder import CONFIG, INDEX, SINGLE, read_hf_folder, read_json
 from .saved_tokenizer import TOKENIZER
 from .source import Source
 
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _FILES = [CONFIG, SINGLE, INDEX, "model-*.safetensors", TOKENIZER, "tokenizer_config.json"]
 
 

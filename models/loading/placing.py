@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .families.layout import Copied, Fused, Layout, Names, Rows
+from .families.layout import Copied, Either, Fused, Layout, Names, Rows
 from .weights import Weights
 
 _PER_HEAD = {"W_Q", "W_K", "W_V"}
@@ -50,8 +50,9 @@ class Placing:
             state.update(self._table(self._layout.block, f"blocks.{layer}.", theirs))
         head = dict(self._layout.head)
         if tied:
-            unembedding = str(head.pop("unembed.W_U"))
-            self._require_equal(unembedding, state["embed.W_E"])
+            unembedding = head.pop("unembed.W_U")
+            for name in (unembedding.name, unembedding.other) if isinstance(unembedding, Either) else (unembedding,):
+                self._require_equal(str(name), state["embed.W_E"])
             if "unembed.W_U" in self._wanted:
                 state["unembed.W_U"] = state["embed.W_E"].T
         state.update(self._table(head, "", ""))
@@ -68,6 +69,9 @@ class Placing:
             match place:
                 case str():
                     parts = [self._take(theirs + place, shapes[0])]
+                case Either(name, other):
+                    there = other if self._weights.has(theirs + other) else name
+                    parts = [self._take(theirs + there, shapes[0])]
                 case Copied(name):
                     first = self._take(theirs + name, shapes[0])
                     parts = [first, *(first.clone() for _ in targets[1:])]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .bridge import is_bridge, read_bridge
+from .gguf import read_gguf
 from .hf_folder import is_hf_folder, read_hf_folder
 from .hf_hub import cached_hf_hub, is_hub_name, read_hf_hub
 from .hf_model import is_hf_model, read_hf_model
@@ -53,8 +54,6 @@ def located(model: Any) -> Path | Source:
     if path is None:
         return _on_the_hub(str(model))
     if path.suffix == ".gguf":
-        from .gguf import read_gguf  # its reader is an optional dependency
-
         return read_gguf(path)
     return read_hf_folder(path) if is_hf_folder(path) else path
 

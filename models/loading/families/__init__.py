@@ -1,7 +1,5 @@
 """The architectures of Hugging Face that are ours under other names, one family a file."""
 
-from difflib import get_close_matches
-
 from ...errors import CheckpointError
 from .family import Family as Family
 from .fields import BRIDGE
@@ -42,9 +40,7 @@ def of(model_type: object) -> Family:
     """
     if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
-    nearest = get_close_matches(str(model_type), FAMILIES, n=1)
-    hint = f" (the nearest is {nearest[0]!r})" if nearest else ""
     raise CheckpointError(
-        f"models of type {model_type!r} are not converted{hint}: HookedTransformer is built from "
+        f"models of type {model_type!r} are not converted: HookedTransformer is built from "
         f"{', '.join(FAMILIES)}. For others, {BRIDGE}"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from .family import Family
 from .fields import Fields
-from .layout import Fused, Layout, Names
+from .layout import Either, Fused, Layout, Names
 from .options import activation, rotary
 
 _STREAM: Names = {
@@ -58,7 +58,7 @@ def _layout(fields: Fields) -> Layout:
     return Layout(
         stream=_STREAM,
         block={**_BLOCK, **(_BIASES if fields["attention_bias"] else {})},
-        head={"unembed.W_U": "embed_out.weight"},
+        head={"unembed.W_U": Either("embed_out.weight", "lm_head.weight")},
         base="gpt_neox.",
         redundant=r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
     )

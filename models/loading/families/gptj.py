@@ -6,7 +6,7 @@ Source: Wang and Komatsuzaki (2021), "GPT-J-6B: A 6 Billion Parameter Autoregres
 from typing import Any
 
 from .family import Family
-from .fields import Fields, refused
+from .fields import Fields
 from .layout import Copied, Layout, Names
 from .options import activation
 
@@ -27,8 +27,6 @@ _BLOCK: Names = {
 
 
 def _config(fields: Fields) -> dict[str, Any]:
-    if fields["rotary_dim"] is None:
-        raise refused("rotary_dim", None)
     return {
         "d_model": fields["n_embd"],
         "d_head": fields.ratio("n_embd", "n_head"),

@@ -24,6 +24,14 @@ class Copied:
 
 
 @dataclass(frozen=True)
+class Either:
+    """The one of two stored names that is there: files and models in memory call some tensors differently."""
+
+    name: str
+    other: str
+
+
+@dataclass(frozen=True)
 class Rows:
     """The rows of a stored tensor from `first` on."""
 
@@ -31,7 +39,7 @@ class Rows:
     first: int
 
 
-Names = Mapping[str | tuple[str, ...], str | Fused | Copied | Rows]
+Names = Mapping[str | tuple[str, ...], str | Fused | Copied | Either | Rows]
 """Our name, or several that share a tensor, and where it is stored."""
 
 
