@@ -1,14 +1,19 @@
 """Checkpoints that other programs wrote, as models, weights as they are: nothing is folded or centred."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from ..config import HookedTransformerConfig
+from ..errors import CheckpointError
 from ..transformer import HookedTransformer
 from .converted import converted
 from .llama2c import read_llama2c
 from .nanogpt import read_nanogpt
+from .tl_checkpoint import read_tl_checkpoint
 
 
 def load_nanogpt(
@@ -40,3 +45,27 @@ def load_llama2c(
         CheckpointError: as `read_llama2c`, or weights that are not finite.
     """
     return converted(read_llama2c(path, tokenizer_path), HookedTransformer, dtype=dtype, device=device)
+
+
+def load_tl_checkpoint(
+    path: str | Path,
+    config: HookedTransformerConfig | Mapping[str, Any] | None = None,
+    tokenizer: Any = None,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> HookedTransformer:
+    """The model whose state dict TransformerLens saved; see `read_tl_checkpoint`.
+
+    Raises:
+        CheckpointError: as `read_tl_checkpoint`, or weights that are missing, left over or not finite.
+    """
+    saved = read_tl_checkpoint(path, config)
+    device = None if device is None else str(device)
+    built = replace(saved.config, dtype=dtype or saved.config.dtype, device=device, init_weights=False)
+    model = HookedTransformer(built, tokenizer)
+    try:
+        model.load_state_dict(saved.state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return model.eval()
