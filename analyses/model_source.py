@@ -12,6 +12,9 @@ from .errors import BadFileError, did_you_mean
 
 DEFAULT = "stdlib-4l"
 
+PACKAGED = ("smollm2",)
+"""Models that a Python package of their own ships."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -23,10 +26,12 @@ class ModelSource:
     def load(self) -> Any:
         """The model as it was saved, in evaluation mode; nothing is folded.
 
+        A folder of ours, a Hugging Face folder, or a GGUF file.
+
         Raises:
             models.errors.CheckpointError: a file that is damaged, or not a model's.
         """
-        return import_module("models.loading.folder").load(self.path).eval()
+        return import_module("models").HookedTransformer.from_pretrained_no_processing(self.path).eval()
 
     def sample(self) -> str | None:
         """The text that belongs to the model, held out when it was trained.
@@ -83,14 +88,17 @@ def bundled() -> list[str]:
 
 
 def resolved(name: str) -> ModelSource:
-    """The model that a bundled name or a path means.
+    """The model that a bundled name, a path, or the name of a package's model means.
 
     Raises:
-        LookupError: neither a bundled name nor a path that exists.
+        LookupError: none of them.
         BadFileError: a folder that holds no model.
+        models.errors.CheckpointError: the package is not installed; the message says how.
     """
     if name in bundled():
         return ModelSource(name, zoo() / name)
+    if name in PACKAGED:
+        return ModelSource(name, import_module(f"models.loading.{name}").smollm2_file())
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -100,5 +108,6 @@ def resolved(name: str) -> ModelSource:
         return ModelSource(path.name, path)
     known = ", ".join(bundled()) or "none yet"
     raise LookupError(
-        f"{name!r} is neither a bundled model nor a folder.{did_you_mean(name, bundled())} Bundled models: {known}."
+        f"{name!r} is neither a bundled model nor a folder.{did_you_mean(name, [*bundled(), *PACKAGED])} Bundled "
+        f"models: {known}."
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import click
 from rich.console import Console
@@ -12,12 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from interp.invariants import INVARIANTS, Invariant, Outcome, outcomes
+from interp.invariants.source import NAME as SOURCE
 
 from ..errors import InvalidResultError, did_you_mean
 from ..manifest import manifest
 from ..model_source import ModelSource
 from ..prompts import prompts
 from ..rendering import as_json, number, trimmed, written
+from ..source_model import source_invariants
 from .arguments import model_argument, output_options, require_one_input, text_options
 from .loaded import loaded
 from .progress import note, stepped
@@ -41,11 +44,13 @@ def command(
 ) -> None:
     """The invariants of a model, each with its measured error, in float64.
 
+    A Hugging Face folder or a GGUF file is also run by transformers, and must give the same logits.
     The exit code is 4 if one of them fails.
     """
     require_one_input(texts, ids)
-    chosen = _chosen(names)
+    _require_known(names)
     model = loaded(source).double()
+    chosen = _chosen(names, source, model)
     given = prompts(model, source, texts, ids)
     tokens = given.tokens[:_PROMPTS, :_POSITIONS]
     cut = "" if tokens.shape == given.tokens.shape else f", cut from {' × '.join(map(str, given.tokens.shape))},"
@@ -60,13 +65,20 @@ def command(
         raise InvalidResultError(f"{len(failed)} of {len(found)} invariants do not hold: {', '.join(failed)}")
 
 
-def _chosen(names: Sequence[str]) -> list[Invariant]:
-    """The invariants of these names, or all."""
-    by_name = {invariant.name: invariant for invariant in INVARIANTS}
+def _require_known(names: Sequence[str]) -> None:
+    known = [*(invariant.name for invariant in INVARIANTS), SOURCE]
     for name in names:
-        if name not in by_name:
-            raise click.UsageError(f"--only: no invariant is called {name!r}.{did_you_mean(name, list(by_name))}")
-    return [by_name[name] for name in dict.fromkeys(names)] or list(INVARIANTS)
+        if name not in known:
+            raise click.UsageError(f"--only: no invariant is called {name!r}.{did_you_mean(name, known)}")
+
+
+def _chosen(names: Sequence[str], source: ModelSource, model: Any) -> list[Invariant]:
+    """The invariants of these names, or all; the source is run only where it is asked."""
+    beside = source_invariants(source, model.cfg.dtype) if not names or SOURCE in names else []
+    if SOURCE in names and not beside:
+        raise click.UsageError(f"--only {SOURCE}: {source.name} is no checkpoint that transformers can run itself")
+    by_name = {invariant.name: invariant for invariant in [*INVARIANTS, *beside]}
+    return [by_name[name] for name in dict.fromkeys(names)] or list(by_name.values())
 
 
 def _text(found: Sequence[Outcome]) -> str:
