@@ -71,6 +71,7 @@ def _llama_like(model_type: str, inside: Mapping[str, str] = _LLAMA_INSIDE, **un
 
 ARCHITECTURES = {
     "llama": _llama_like("llama", attn_q=query_rows, attn_k=key_rows),
+    "olmo": _llama_like("olmo", attn_q=query_rows, attn_k=key_rows),
     "qwen2": _llama_like("qwen2"),
     "qwen3": _llama_like("qwen3", {**_LLAMA_INSIDE, **_HEAD_NORMS}),
     "gemma": _llama_like("gemma", norm=norm_less_one),

@@ -17,6 +17,8 @@ _EMBEDDING = "token_embd.weight"
 _RMS = "attention.layer_norm_rms_epsilon"
 _LAYER_NORM = "attention.layer_norm_epsilon"
 _GEMMA_3_PATTERN = 6
+# No field of Hugging Face's: its OLMo has this one.
+_OLMO_EPSILON = 1e-5
 # The depths at which Gemma's largest models scale scores by d_model / heads, and not by the size of a head.
 _LARGEST_GEMMA = {"gemma2": 46, "gemma3_text": 62}
 
@@ -50,7 +52,11 @@ def _llama_like(file: GgufFile, metadata: Metadata, model_type: str) -> dict[str
     )
     for same in ("attention.value_length", "rope.dimension_count"):
         metadata.require(same, config["head_dim"])
-    config["rms_norm_eps"] = metadata.positive(_RMS)
+    if model_type == "olmo":
+        metadata.require(_LAYER_NORM, _OLMO_EPSILON)
+        config["clip_qkv"] = metadata.positive("attention.clamp_kqv", 0.0) or None
+    else:
+        config["rms_norm_eps"] = metadata.positive(_RMS)
     config["rope_theta"] = metadata.positive("rope.freq_base", 10000.0)
     config["rope_scaling"] = rotary_scaling(file, metadata, config["head_dim"], config["rope_theta"])
     config["hidden_act"] = "silu"

@@ -24,6 +24,14 @@ LLAMA = {
 }
 """Rows of a multiple of 32 numbers, which quantised types need, and sizes that differ pairwise."""
 
+LLAMA_NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+GEMMA_2_NORMS = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+
 Tensors = dict[str, np.ndarray]
 
 
@@ -61,12 +69,12 @@ def llama_fields(config: Any, architecture: str = "llama") -> dict[str, Any]:
         "attention.head_count": config.num_attention_heads,
         "attention.head_count_kv": config.num_key_value_heads,
         "attention.key_length": d_head,
-        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        "attention.layer_norm_rms_epsilon": getattr(config, "rms_norm_eps", None),
         "rope.freq_base": 300.0,
         "rope.dimension_count": d_head,
         "vocab_size": config.vocab_size,
     }
-    return {f"{architecture}.{name}": value for name, value in fields.items()}
+    return {f"{architecture}.{name}": value for name, value in fields.items() if value is not None}
 
 
 def pairs_side_by_side(rows: np.ndarray, n_heads: int) -> np.ndarray:
@@ -78,13 +86,12 @@ def pairs_side_by_side(rows: np.ndarray, n_heads: int) -> np.ndarray:
     return rows[order]
 
 
-def llama_tensors(model: Any, permuted: bool = True) -> Tensors:
+def llama_tensors(model: Any, permuted: bool = True, norms: Mapping[str, str] = LLAMA_NORMS) -> Tensors:
     """The weights under the file's names; queries and keys in its order."""
     inside = {
         "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
         "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", **norms,
     }  # fmt: skip
     outside = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
     tensors = renamed(model, "model.layers.", inside, outside)
@@ -94,6 +101,31 @@ def llama_tensors(model: Any, permuted: bool = True) -> Tensors:
             if f".{stem}." in name:
                 tensors[name] = pairs_side_by_side(tensors[name], n_heads)
     return tensors
+
+
+def gemma_tensors(model: Any, norms: Mapping[str, str]) -> Tensors:
+    """The weights under the file's names, one added to those of every norm."""
+    tensors = llama_tensors(model, permuted=False, norms=norms)
+    return {name: numbers + 1 if numbers.ndim == 1 else numbers for name, numbers in tensors.items()}
+
+
+def neox_tensors(model: Any) -> Tensors:
+    """The weights under the file's names: all queries, then all keys, then all values."""
+    inside = {
+        "input_layernorm": "attn_norm", "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output",
+        "post_attention_layernorm": "ffn_norm", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down",
+    }  # fmt: skip
+    outside = {
+        "gpt_neox.embed_in": "token_embd",
+        "gpt_neox.final_layer_norm": "output_norm",
+        "embed_out": "output",
+        "lm_head": "output",
+    }
+    tensors = renamed(model, "gpt_neox.layers.", inside, outside)
+    n_heads = model.config.num_attention_heads
+    d_head = model.config.hidden_size // n_heads
+    order = [(head * 3 + part) * d_head + i for part in range(3) for head in range(n_heads) for i in range(d_head)]
+    return {name: numbers[order] if "attn_qkv" in name else numbers for name, numbers in tensors.items()}
 
 
 def gpt2_tensors(model: Any) -> Tensors:

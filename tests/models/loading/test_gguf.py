@@ -9,7 +9,18 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM, GemmaConfig, GemmaForCausalLM, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    OlmoConfig,
+    OlmoForCausalLM,
+    Qwen2Config,
+    Qwen3Config,
+)
 from transformers.integrations.gguf import dequant
 
 from models import HookedTransformer
@@ -20,10 +31,14 @@ from models.loading.gguf_types import block_of, dequantised
 
 from .gguf_files import (
     D_VOCAB,
+    GEMMA_2_NORMS,
     LLAMA,
+    LLAMA_NORMS,
+    gemma_tensors,
     gpt2_tensors,
     llama_fields,
     llama_tensors,
+    neox_tensors,
     random_gpt2,
     random_llama,
     with_random_weights,
@@ -42,7 +57,9 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_weights(path: Path, model: Any) -> None:
-    expected = dict(model.state_dict())
+    # `transformers` keeps the name of GPT-NeoX's output in files only.
+    names = {"lm_head.weight": "embed_out.weight"} if model.config.model_type == "gpt_neox" else {}
+    expected = {names.get(name, name): weight for name, weight in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         del expected["lm_head.weight"]
     found = weights_of(path)
@@ -86,12 +103,80 @@ def test_a_qwen_comes_back_as_it_was(tmp_path: Path, config: type, architecture:
     assert_same_logits(path, model)
 
 
-def test_the_one_in_gemmas_norms_is_taken_away(tmp_path: Path) -> None:
-    model = with_random_weights(GemmaForCausalLM(GemmaConfig(**LLAMA, tie_word_embeddings=True)))
-    tensors = llama_tensors(model, permuted=False)
-    tensors = {name: numbers + 1 if numbers.ndim == 1 else numbers for name, numbers in tensors.items()}
-    fields = llama_fields(model.config, "gemma") | {"gemma.rope.freq_base": 10000.0}
-    assert_same_weights(write_gguf(tmp_path / "tiny.gguf", "gemma", fields, tensors), model)
+GEMMAS = [
+    ("gemma", GemmaConfig, LLAMA_NORMS, {}, {}),
+    (
+        "gemma2",
+        Gemma2Config,
+        GEMMA_2_NORMS,
+        {"sliding_window": 5, "attn_logit_softcapping": 7.0, "final_logit_softcapping": 11.0},
+        {"attention.sliding_window": 5, "attn_logit_softcapping": 7.0, "final_logit_softcapping": 11.0},
+    ),
+    (
+        "gemma3",
+        Gemma3TextConfig,
+        GEMMA_2_NORMS,
+        {
+            "num_hidden_layers": 7,
+            "sliding_window": 5,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 300.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        },
+        {"attention.sliding_window": 5, "rope.scaling.type": "linear", "rope.scaling.factor": 8.0},
+    ),
+]
+
+
+@pytest.mark.parametrize(("architecture", "config", "norms", "settings", "more"), GEMMAS, ids=[g[0] for g in GEMMAS])
+def test_a_gemma_comes_back_as_it_was(
+    tmp_path: Path, architecture: str, config: type, norms: Any, settings: dict[str, Any], more: dict[str, Any]
+) -> None:
+    given = {"rope_theta": 300.0, "tie_word_embeddings": True, "query_pre_attn_scalar": LLAMA["head_dim"]}
+    model = with_random_weights(AutoModelForCausalLM.from_config(config(**{**LLAMA, **given, **settings})))
+    with torch.no_grad():
+        # Scores of ordinary size: where softmax picks one key, rounding may pick another.
+        model.model.embed_tokens.weight /= 16
+    fields = llama_fields(model.config, architecture) | {
+        f"{architecture}.{name}": value for name, value in more.items()
+    }
+    path = write_gguf(tmp_path / "tiny.gguf", architecture, fields, gemma_tensors(model, norms))
+    assert_same_weights(path, model)
+    assert_same_logits(path, model)
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_gpt_neox_comes_back_as_it_was(tmp_path: Path, parallel: bool) -> None:
+    sizes = {"vocab_size": 40, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
+    sizes |= {"intermediate_size": 56, "max_position_embeddings": 29}
+    rope = {"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 0.25}
+    config = GPTNeoXConfig(**sizes, rope_parameters=rope, use_parallel_residual=parallel, layer_norm_eps=1e-3)
+    model = with_random_weights(GPTNeoXForCausalLM(config))
+    fields = {
+        "block_count": 2,
+        "context_length": 29,
+        "embedding_length": 48,
+        "feed_forward_length": 56,
+        "attention.head_count": 3,
+        "attention.layer_norm_epsilon": 1e-3,
+        "rope.dimension_count": 4,
+        "rope.freq_base": 300.0,
+        "use_parallel_residual": parallel,
+    }
+    fields = {f"gptneox.{name}": value for name, value in fields.items()}
+    path = write_gguf(tmp_path / "tiny.gguf", "gptneox", fields, neox_tensors(model))
+    assert_same_weights(path, model)
+    assert_same_logits(path, model)
+
+
+def test_an_olmo_comes_back_as_it_was(tmp_path: Path) -> None:
+    sizes = {name: size for name, size in LLAMA.items() if name not in ("head_dim", "rms_norm_eps")}
+    model = with_random_weights(OlmoForCausalLM(OlmoConfig(**sizes, rope_theta=300.0, tie_word_embeddings=False)))
+    fields = llama_fields(model.config, "olmo") | {"olmo.attention.layer_norm_epsilon": 1e-5}
+    path = write_gguf(tmp_path / "tiny.gguf", "olmo", fields, llama_tensors(model))
+    assert_same_weights(path, model)
+    assert_same_logits(path, model)
 
 
 def test_a_gpt2_comes_back_as_it_was(tmp_path: Path) -> None:
