@@ -5,6 +5,9 @@ and the modules of `transformer_lens` that notebooks import have their namesakes
 is its own; what it removed is ours. `docs/compat.md` lists what is covered, what is not, and what to do instead.
 """
 
+from typing import Any
+
+import transformer_lens
 from transformer_lens import HookedRootModule as HookedRootModule
 from transformer_lens import TransformerLensKeyValueCache as TransformerLensKeyValueCache
 from transformer_lens import TransformerLensKeyValueCacheEntry as TransformerLensKeyValueCacheEntry
@@ -26,3 +29,10 @@ from .HookedTransformerConfig import HookedTransformerConfig as HookedTransforme
 from .SVDInterpreter import SVDInterpreter as SVDInterpreter
 
 loading = loading_from_pretrained
+
+
+def __getattr__(name: str) -> Any:
+    # Whatever else TransformerLens 4 has; for what it removed, its error says where it went.
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(transformer_lens, name)

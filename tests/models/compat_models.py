@@ -35,12 +35,34 @@ def code() -> HookedTransformer:
     return HookedTransformer.from_pretrained("stdlib-2l", device="cpu", dtype="float64")
 
 
+def classifier() -> HookedTransformer:
+    """Random weights of order one, reading both ways, with two outputs."""
+    config = small_config(attention_dir="bidirectional", d_vocab=5, d_vocab_out=2, use_attn_result=True,
+                          use_hook_tokens=True)  # fmt: skip
+    return order_one(HookedTransformer(config, bracket_tokenizer()))
+
+
+def bracket_tokenizer() -> PreTrainedTokenizerFast:
+    """Of no use to the script, which writes its tokens down; TransformerLens 3.9 needs one to be loaded."""
+    backend = Tokenizer(WordLevel({word: index for index, word in enumerate(["<e>", "<p>", "<b>", "(", ")"])}))
+    backend.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<b>", eos_token="<e>", pad_token="<p>")
+
+
+def addition() -> HookedTransformer:
+    """Random weights of order one for the sums of two numbers below seven, without norms."""
+    config = small_config(n_layers=1, normalization_type=None, act_fn="relu", d_vocab=8, n_ctx=3)
+    return order_one(HookedTransformer(config, bracket_tokenizer()))
+
+
 SCRIPTS = {
     "indirect_objects": stories,
     "attribution_patching": stories,
     "induction": code,
     "head_detection": code,
     "first_look": code,
+    "brackets": classifier,
+    "grokking": addition,
 }
 """Each script, and the model it runs on."""
 

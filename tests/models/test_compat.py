@@ -169,3 +169,21 @@ def test_a_first_look_agrees_with_itself(results):
     assert_close(found["rebuilt"], model.W_Q[0, 1] @ model.W_K[0, 1].T)
     assert_close(found["squares"][1], torch.tensor([1.0, 7.0, 17.0]))
     assert len(found["prompt tested"]) == 5
+
+
+def test_a_classifier_that_looks_away_from_padding_judges_each_text_as_if_alone(results):
+    _, found = results("brackets")
+    assert_close(found["together"], found["alone"])
+    # Permanent hooks survive a reset, until it includes them.
+    assert_close(found["after a reset"], found["together"])
+    assert (found["with padding seen"] - found["together"]).abs().max() > 0.01
+    assert found["patterns"][:, 1, :, :, 4:].max() == 0
+
+
+def test_training_on_modular_addition_follows_the_gradient(results):
+    _, found = results("grokking")
+    assert found["losses"][1] == found["the first loss"]
+    assert found["losses"][-1] < found["losses"][0]
+    # A change of basis keeps the sum of squares: of the singular values, as of the embedding's waves.
+    assert_close(found["embedding"].norm(), found["singular"].norm())
+    assert found["attention"].sum(-1).allclose(torch.ones(49, 4, dtype=torch.float64))

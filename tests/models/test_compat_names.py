@@ -84,3 +84,15 @@ def test_every_method_is_there_or_says_what_to_do_instead():
     assert not hasattr(model, "generate_stream")
     with pytest.raises(AttributeError, match="no attribute 'generate_sream'"):
         model.generate_sream  # noqa: B018
+
+
+def test_what_transformer_lens_removed_says_where_it_went_and_the_rest_is_its_own():
+    import transformer_lens
+
+    import models.compat
+
+    assert models.compat.supported_models is transformer_lens.supported_models
+    with pytest.raises(ImportError, match=r"removed in TransformerLens 4\.0\. Use TransformerBridge"):
+        models.compat.HookedEncoder  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'HookedTransfomer'"):
+        models.compat.HookedTransfomer  # noqa: B018
