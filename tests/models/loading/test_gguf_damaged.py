@@ -133,7 +133,7 @@ def test_fields_that_change_nothing_are_let_through(tmp_path: Path) -> None:
 
 def test_an_architecture_that_is_not_read_is_named(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", "mamba", {}, llama_tensors(MODEL))
-    with pytest.raises(CheckpointError, match=r"architecture 'mamba'; read are llama, qwen2.*TransformerBridge"):
+    with pytest.raises(CheckpointError, match=r"architecture 'mamba'; read are llama, .*qwen2.*TransformerBridge"):
         read_gguf(path)
 
 
