@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 from transformer_lens import utilities
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import models
+from interp import LogitDifference, built_in, sweep
 from models.compat import HookedTransformer, HookedTransformerConfig, patching, utils
 from models.compat.utils import downloads
 from models.errors import CheckpointError, ConfigError, InputError, ProcessingError
@@ -145,3 +147,34 @@ def test_a_model_just_made_can_be_patched():
     assert_close(patched[-1, 0].double(), metric(model(tokens)), atol=1e-6, rtol=0)
     with pytest.raises(ValueError, match=r"model\.eval"):
         patching.get_act_patch_resid_pre(model.train(), tokens, cache, metric)
+
+
+def test_a_fast_sweep_runs_on_the_model_and_equals_the_patching_of_notebooks():
+    model = HookedTransformer.from_pretrained("stdlib-2l", device="cpu", dtype="float64")
+    pairs = built_in("induction", n_prompts=5, seed=0).on(model)
+    metric = LogitDifference(pairs.answer, pairs.wrong)
+    swept = sweep(model, pairs.clean, pairs.corrupted, "z", ("layer", "head"), metric, direction="denoising")
+    assert swept.engine == "wavefront"
+
+    def difference(logits):
+        last, rows = logits[:, -1], torch.arange(5)
+        return (last[rows, pairs.answer] - last[rows, pairs.wrong]).mean()
+
+    cache = model.run_with_cache(pairs.clean)[1]
+    patched = patching.get_act_patch_attn_head_out_all_pos(model, pairs.corrupted, cache, difference)
+    assert_close(patched.double(), swept.values.mean(0), atol=1e-5, rtol=0)
+
+
+def test_a_loaded_transformers_model_stands_for_the_name():
+    config = GPT2Config(n_layer=2, n_embd=12, n_head=3, n_positions=9, vocab_size=17, bos_token_id=0, eos_token_id=0)
+    theirs = GPT2LMHeadModel(config).double().eval()
+    for number, parameter in enumerate(theirs.parameters()):
+        generator = torch.Generator().manual_seed(number)
+        parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    tokens = random_tokens()
+    plain = HookedTransformer.from_pretrained_no_processing("gpt2", hf_model=theirs, dtype="float64", device="cpu")
+    assert type(plain) is HookedTransformer
+    assert_close(plain(tokens), theirs(tokens).logits)
+    folded = HookedTransformer.from_pretrained("gpt2", hf_model=theirs, dtype="float64", device="cpu")
+    assert folded.cfg.normalization_type == "LNPre"
+    assert_close(folded(tokens).log_softmax(-1), theirs(tokens).logits.log_softmax(-1))
