@@ -1,4 +1,4 @@
-"""The tokenizer that a GGUF file holds, as a `transformers` tokenizer: byte-level BPE.
+"""The tokenizer that a GGUF file holds, as a `transformers` tokenizer: byte-level BPE, or SentencePiece's merging.
 
 Source: Radford et al. (2019), section 2.2, for the bytes; Sennrich et al. (2016) for the merges.
 """
@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from ..errors import CheckpointError
 from .gguf_file import GgufFile
+from .gguf_sentencepiece import sentencepiece_merging
 from .gguf_splits import SPLITS, Splits
 
 _KEY = "tokenizer.ggml."
@@ -25,7 +26,8 @@ _SPECIAL = {
 def gguf_tokenizer(file: GgufFile) -> Any:
     """The tokenizer of the file as a `transformers.PreTrainedTokenizerFast`, or None if it has none.
 
-    Text is cut as the rule of the file's `tokenizer.ggml.pre` says; a beginning-of-text token is put first where
+    Bytes are merged in pieces that the rule of the file's `tokenizer.ggml.pre` cuts, SentencePiece's tokens by their
+    scores; a beginning-of-text token is put first where
     the file or that rule says so. The chat template comes with it.
 
     Raises:
@@ -35,14 +37,19 @@ def gguf_tokenizer(file: GgufFile) -> Any:
     kind = file.fields.get(f"{_KEY}model", "none")
     if kind in ("none", "no_vocab"):
         return None
-    if kind != "gpt2":
-        raise _refused(file, f"a tokenizer of the kind {kind!r}; only byte-level BPE ('gpt2') is")
-    splits = _splits(file)
+    # The scores of Gemma's tokens do not follow the order of their merges.
+    by_scores = kind == "llama" and not str(file.fields.get("general.architecture")).startswith("gemma")
+    if kind != "gpt2" and not by_scores:
+        raise _refused(file, f"a tokenizer of the kind {kind!r} (read are 'gpt2', and 'llama' but for Gemma's)")
     tokens = _texts(file, "tokens")
-    backend = _bpe(file, tokens, splits)
+    if by_scores:
+        backend, begins = sentencepiece_merging(file, tokens), True
+    else:
+        splits = _splits(file)
+        backend, begins = _bpe(file, tokens, splits), splits.begins
     backend.add_tokens(_added(file, tokens))
     special = {name: tokens[at] for name, key in _SPECIAL.items() if (at := _token_at(file, key, tokens)) is not None}
-    _begin(file, backend, splits, special.get("bos_token"), tokens)
+    _begin(file, backend, begins, special.get("bos_token"), tokens)
     return _as_transformers(file, backend, special)
 
 
@@ -61,7 +68,7 @@ def _as_transformers(file: GgufFile, backend: Tokenizer, special: dict[str, str]
 def _splits(file: GgufFile) -> Splits:
     rule = file.fields.get(f"{_KEY}pre")
     if rule not in SPLITS:
-        raise _refused(file, f"text cut by the rule {rule!r} (tokenizer.ggml.pre); known: {', '.join(SPLITS)}")
+        raise _refused(file, f"text cut by the rule {rule!r} (tokenizer.ggml.pre; known: {', '.join(SPLITS)})")
     return SPLITS[rule]
 
 
@@ -101,10 +108,10 @@ def _added(file: GgufFile, tokens: list[str]) -> list[AddedToken]:
     ]
 
 
-def _begin(file: GgufFile, backend: Tokenizer, splits: Splits, bos: str | None, tokens: list[str]) -> None:
+def _begin(file: GgufFile, backend: Tokenizer, begins: bool, bos: str | None, tokens: list[str]) -> None:
     if file.fields.get(f"{_KEY}add_eos_token"):
         raise _refused(file, "a tokenizer that ends every text with a token (add_eos_token)")
-    if not file.fields.get(f"{_KEY}add_bos_token", splits.begins):
+    if not file.fields.get(f"{_KEY}add_bos_token", begins):
         return
     if bos is None:
         raise CheckpointError(f"{file.path}: every text is to begin with a token, and bos_token_id does not name it")
@@ -129,6 +136,6 @@ def _token_at(file: GgufFile, key: str, tokens: list[str]) -> int | None:
 
 def _refused(file: GgufFile, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{file.path} has {what} read here. models.loading.gguf.read_gguf(path, with_tokenizer=False) reads the "
-        "weights alone"
+        f"{file.path} has {what}, which is not read here. models.loading.gguf.read_gguf(path, with_tokenizer=False) "
+        "reads the weights alone"
     )

@@ -148,8 +148,11 @@ def test_the_chat_template_comes_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model": "bert"}, "a tokenizer of the kind 'bert'; only byte-level BPE"),
-        ({"pre": "tekken"}, r"the rule 'tekken' \(tokenizer.ggml.pre\); known: gpt-2"),
+        (
+            {"model": "bert"},
+            r"a tokenizer of the kind 'bert' \(read are 'gpt2', and 'llama' but for Gemma's\), which is not read",
+        ),
+        ({"pre": "tekken"}, r"the rule 'tekken' \(tokenizer.ggml.pre; known: gpt-2"),
         ({"pre": None}, "the rule None"),
         ({"add_eos_token": True}, "ends every text with a token"),
         ({"merges": None}, "without a list of merges"),
