@@ -94,6 +94,28 @@ def test_the_smallest_budget_that_is_enough_gives_the_same_values():
         parts(max_memory=high - 1)
 
 
+@pytest.mark.parametrize("changes", [{}, {"positional_embedding_type": "rotary", "n_key_value_heads": 2}])
+@pytest.mark.parametrize("point", ["resid_pre", "q", "k", "v", "z", "attn_scores", "pattern", "mlp_post", "resid_post"])
+def test_a_wave_of_one_lane_leaves_the_base_run_as_it_was(point, changes, monkeypatch):
+    monkeypatch.setattr(wavefront, "MOST_NUMBERS", {"cpu": 12})
+    model = order_one_model(**changes)
+    clean, corrupted = random_tokens(1, 6, seed=1), random_tokens(1, 6, seed=2)
+    axis = {"k": "kv_head", "v": "kv_head", "mlp_post": "d_mlp"}.get(point, "pos" if "resid" in point else "head")
+    front = prepare_sweep(
+        model, clean, corrupted, point, ("layer", axis), LogitDifference(clean[:, 0], corrupted[:, 0]),
+        direction="noising", engine="wavefront",
+    ).ready.running  # fmt: skip
+    before = {name: activation.clone() for name, activation in front.base.items()}
+    values = {name: given.values.clone() for name, given in front.replacements.items()}
+    for chunk in front.chunks:
+        assert len(chunk) == 1
+        front.part(chunk)
+    for name, activation in before.items():
+        assert torch.equal(front.base[name], activation), name
+    for name, activation in values.items():
+        assert torch.equal(front.replacements[name].values, activation), name
+
+
 def test_a_metric_of_the_whole_batch_is_given_it_whatever_the_width():
     drawn = Asked(
         {"n_layers": 2, "n_key_value_heads": None, "d_head": 6, "ungrouped": False},

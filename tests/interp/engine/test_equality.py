@@ -24,6 +24,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "ungrouped": {"n_key_value_heads": 2, "ungrouped": True},
     "rotary": {"positional_embedding_type": "rotary", "d_head": 14},
     "rotary in part": {"positional_embedding_type": "rotary", "rotary_dim": 4, "rotary_adjacent_pairs": True},
+    "normed queries and keys": {
+        "positional_embedding_type": "rotary", "use_qk_norm": True, "n_key_value_heads": 2,
+        **LOCAL, "rotary_base_local": 50.0, "rotary_scaling_factor": 2.0,
+    },
     "no positions, soft caps": {
         "positional_embedding_type": "none", "attn_scores_soft_cap": 3.0, "output_logits_soft_cap": 5.0,
     },
