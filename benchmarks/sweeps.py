@@ -53,7 +53,7 @@ def main(words: list[str] | None = None) -> None:
     for name in options.models:
         for result in _results(name, options):
             results.append({"model": name, **asdict(result)})
-            print(*_lines(result), sep="\n", flush=True)
+            print(*lines(result), sep="\n", flush=True)
             if options.json:  # after each case, so that an interrupted run leaves what it has measured
                 options.json.write_text(json.dumps({"environment": environment, "results": results}, indent=1))
     print(f"peak memory of the whole process, both models included: {_peak_gigabytes(options.device):.2f} GB")
@@ -109,7 +109,8 @@ def _results(name: str, options: argparse.Namespace) -> Iterator[Measured]:
                     )
 
 
-def _lines(result: Measured) -> Iterator[str]:
+def lines(result: Measured) -> Iterator[str]:
+    """A case as printed, once by each clock."""
     case = (
         f"{result.sweep:<18}{result.n_tokens:>7}{result.n_pairs:>6} {result.differ:<12}{result.n_cells:>6}"
         f"{result.n_live:>6}{result.fewer:>6.1f}{result.rounds:>7}"
