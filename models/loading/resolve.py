@@ -53,8 +53,13 @@ def located(model: Any) -> Path | Source:
     path = _local(model)
     if path is None:
         return _on_the_hub(str(model))
-    if path.suffix == ".gguf":
+    if path.suffix.lower() == ".gguf":
         return read_gguf(path)
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is a file, and of files only .gguf says what it holds; models.loading.foreign reads those of "
+            "nanoGPT, llama2.c and TransformerLens: load_nanogpt, load_llama2c, load_tl_checkpoint"
+        )
     return read_hf_folder(path) if is_hf_folder(path) else path
 
 

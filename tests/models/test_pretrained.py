@@ -38,6 +38,9 @@ def test_an_unknown_name_is_told_the_nearest_and_all(zoo):
         HookedTransformer.from_pretrained("no/such/model")
     with pytest.raises(CheckpointError, match=r"notes holds no config\.json"):
         HookedTransformer.from_pretrained(zoo / "notes")
+    (zoo / "notes" / "ckpt.pt").touch()
+    with pytest.raises(CheckpointError, match=r"ckpt\.pt is a file, .*load_nanogpt"):
+        HookedTransformer.from_pretrained(zoo / "notes" / "ckpt.pt")
 
 
 @pytest.mark.parametrize(("name", "norm"), [("small-2l", "LNPre"), ("rms-2l", "RMSPre")])
