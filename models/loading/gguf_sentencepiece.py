@@ -38,13 +38,17 @@ def sentencepiece_merging(file: GgufFile, tokens: list[str]) -> Tokenizer:
     if not isinstance(unknown, int) or not 0 <= unknown < len(tokens):
         raise CheckpointError(f"{file.path} has {_KEY}unknown_token_id={unknown!r}; there are {len(tokens)} tokens")
     backend = Tokenizer(models.BPE(numbers, merges, unk_token=tokens[unknown], fuse_unk=True, byte_fallback=True))
-    spaces = normalizers.Replace(" ", _SPACE)
-    begun = decoders.Sequence([decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
-    if file.fields.get(f"{_KEY}add_space_prefix", True):
-        spaces = normalizers.Sequence([normalizers.Prepend(_SPACE), spaces])
-        begun = decoders.Sequence([begun, decoders.Strip(" ", 1, 0)])
-    backend.normalizer, backend.decoder = spaces, begun
+    backend.normalizer, backend.decoder = _spaces(file.fields.get(f"{_KEY}add_space_prefix", True))
     return backend
+
+
+def _spaces(prefix: bool) -> tuple[Any, Any]:
+    """Spaces as SentencePiece writes them, and back; with a prefix every text is given one more in front."""
+    written: list[Any] = [normalizers.Replace(" ", _SPACE)]
+    read: list[Any] = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if prefix:
+        written, read = [normalizers.Prepend(_SPACE), *written], [*read, decoders.Strip(" ", 1, 0)]
+    return normalizers.Sequence(written), decoders.Sequence(read)
 
 
 def _of_every_token(file: GgufFile, name: str, n_tokens: int) -> list[Any]:

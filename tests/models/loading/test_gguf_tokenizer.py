@@ -49,7 +49,12 @@ def trained() -> tuple[list[str], list[str]]:
     return [*CONTROL, "<think>", *sorted(numbers, key=numbers.__getitem__)], [" ".join(m) for m in state["merges"]]
 
 
+UNREACHED = "\u0120them"
+"""A token that no merges make: only a rule that takes whole pieces first finds it."""
+
 TOKENS, MERGES = trained()
+assert UNREACHED not in TOKENS
+TOKENS = [*TOKENS, UNREACHED]
 MODEL = random_llama(vocab_size=len(TOKENS))
 
 
@@ -94,6 +99,7 @@ def test_text_becomes_the_tokens_that_the_rule_and_the_merges_make(tmp_path: Pat
     for text in (TEXT, *TEXT.split("\n"), *TEXT.split(" ")):
         assert tokenizer(text)["input_ids"] == encoded(text, rule)
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert (TOKENS.index(UNREACHED) in tokenizer(TEXT)["input_ids"]) is (rule == "llama-bpe")
 
 
 def test_rules_differ_on_this_text() -> None:
