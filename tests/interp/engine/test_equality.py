@@ -131,7 +131,7 @@ def test_any_places_changed_together_in_prompts_with_padding(drawn):
 @pytest.mark.parametrize("intervention", ["zero", "add"])
 @pytest.mark.parametrize("point", ["attn_scores", "pattern"])
 def test_a_query_that_is_made_to_look_ahead_sees_what_lies_behind_the_last_position_read(point, intervention):
-    vector = {"vector": torch.arange(1.0, 6.0, dtype=torch.float64)} if intervention == "add" else {}
+    vector = {"vector": torch.arange(1.0, 6.0, dtype=torch.float64) / 5} if intervention == "add" else {}
     drawn = one_sweep(
         {"n_layers": 3}, ("difference at 2",), point=point, over=("layer", "query"), intervention=intervention, **vector
     )
