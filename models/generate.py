@@ -61,6 +61,8 @@ class Generation(TextInterface):
                 a model that cannot continue its own output.
             FloatingPointError: logits that are not numbers.
         """
+        if return_type not in ("input", "str", "tokens"):
+            raise InputError(f"return_type={return_type!r} must be 'input', 'str' or 'tokens'")
         sampling = Sampling(top_k, top_p, temperature, freq_penalty) if do_sample and temperature != 0 else None
         if sampling is None and freq_penalty:
             raise InputError(f"freq_penalty={freq_penalty} has no effect without sampling")

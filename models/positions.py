@@ -17,7 +17,18 @@ class PosEmbed(nn.Module):
         super().__init__()
         self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model, dtype=config.dtype))
 
-    def forward(self, position_ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(
+        self, tokens: Int[Tensor, "batch pos"], past_kv_pos_offset: int = 0
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """The vectors of as many positions as there are tokens, as TransformerLens has it; which tokens is all one.
+
+        Args:
+            past_kv_pos_offset: the first token's position.
+        """
+        positions = torch.arange(tokens.shape[1], device=tokens.device) + past_kv_pos_offset
+        return self.at(positions.expand(tokens.shape[0], -1))
+
+    def at(self, position_ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
         """The vector of each position."""
         return self.W_pos[position_ids]
 

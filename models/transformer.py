@@ -268,7 +268,7 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         if self.cfg.positional_embedding_type != "standard":
             return embedded
         ids = context.position_ids()[:, context.n_past :]
-        positions = self.pos_embed(ids.expand(tokens.shape[0], -1))
+        positions = self.pos_embed.at(ids.expand(tokens.shape[0], -1))
         if context.padding is not None:
             positions = positions * context.padding[:, context.n_past :, None]
         return embedded + self.hook_pos_embed(positions)

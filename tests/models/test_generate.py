@@ -293,3 +293,11 @@ def test_generated_tokens_can_be_trained_on():
     tokens = model.generate(random_tokens(length=3), stop_at_eos=False, max_new_tokens=2)
     model(tokens, return_type="loss").backward()
     assert model.embed.W_E.grad.isfinite().all()
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_an_unknown_form_of_the_result_is_refused():
+    model = order_one_model()
+    with pytest.raises(InputError, match="return_type='text' must be 'input', 'str' or 'tokens'"):
+        model.generate(random_tokens(), max_new_tokens=1, stop_at_eos=False, return_type="text")
+    model.generate(random_tokens(), max_new_tokens=1, stop_at_eos=False, return_type="tokens")

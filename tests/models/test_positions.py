@@ -144,3 +144,11 @@ def test_the_tables_of_a_converted_model_are_as_fine_as_its_dtype():
     assert not torch.equal(coarse.cos.double(), fine.cos)
     assert torch.equal(coarse.double().cos, fine.cos)
     assert torch.equal(fine.float().sin, rotary(dtype=torch.float32).sin)
+
+
+def test_the_position_embedding_takes_tokens_as_transformer_lens_has_it():
+    model, tokens = order_one_model(), random_tokens()
+    assert torch.equal(model.pos_embed(tokens), model.W_pos[:7].expand(3, -1, -1))
+    assert torch.equal(model.pos_embed(tokens[:, :2], 4), model.W_pos[4:6].expand(3, -1, -1))
+    _, cache = model.run_with_cache(tokens)
+    assert torch.equal(cache["hook_pos_embed"], model.pos_embed(tokens))
