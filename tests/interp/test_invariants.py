@@ -134,7 +134,9 @@ OBSTACLES: list[tuple[dict[str, object], set[str], set[str]]] = [
 """What obstructs which identities: those that it breaks, and those that it leaves without meaning or precision."""
 
 
-@pytest.mark.parametrize(("changes", "broken", "meaningless"), OBSTACLES, ids=lambda given: "-".join(sorted(map(str, given))))
+@pytest.mark.parametrize(
+    ("changes", "broken", "meaningless"), OBSTACLES, ids=lambda given: "-".join(sorted(map(str, given)))
+)
 def test_an_identity_that_an_architecture_breaks_is_skipped_with_the_reason(
     changes: dict[str, object], broken: set[str], meaningless: set[str]
 ) -> None:
