@@ -120,7 +120,9 @@ def _projected(
     W, b = (_of_head(model, layer, head, f"{kind}_{side}") for kind in ("W", "b"))
     biases = torch.stack([norm.bias @ W, b])[:, None, None].expand(-1, *values.shape[1:3], -1)
     read = torch.cat([values @ W, biases])
-    return _turned(read, positions, model.cfg) if model.cfg.positional_embedding_type == "rotary" else read
+    if model.cfg.positional_embedding_type != "rotary":
+        return read
+    return _turned(read, positions, _frequencies(model, layer), model.cfg.rotary_adjacent_pairs)
 
 
 def _of_head(model: Any, layer: int, head: int, name: str) -> Float[Tensor, "..."]:
@@ -130,16 +132,26 @@ def _of_head(model: Any, layer: int, head: int, name: str) -> Float[Tensor, "...
 
 
 def _turned(
-    x: Float[Tensor, "writer batch pos d_head"], positions: Int[Tensor, "#batch pos"], cfg: Any
+    x: Float[Tensor, "writer batch pos d_head"],
+    positions: Int[Tensor, "#batch pos"],
+    frequencies: Float[Tensor, " pair"],
+    adjacent: bool,
 ) -> Float[Tensor, "writer batch pos d_head"]:
-    n = cfg.rotary_dim
-    exponents = torch.arange(0, n, 2, dtype=torch.float64, device=x.device) / n
-    angles = positions[..., None].double() / cfg.rotary_base**exponents
-    turned, rest = x[..., :n], x[..., n:]
-    first, second = (turned[..., ::2], turned[..., 1::2]) if cfg.rotary_adjacent_pairs else turned.chunk(2, dim=-1)
+    angles = positions[..., None].double() * frequencies.to(x.device)
+    turned, rest = x[..., : 2 * len(frequencies)], x[..., 2 * len(frequencies) :]
+    first, second = (turned[..., ::2], turned[..., 1::2]) if adjacent else turned.chunk(2, dim=-1)
     pair = (first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin())
-    turned = torch.stack(pair, dim=-1).flatten(-2) if cfg.rotary_adjacent_pairs else torch.cat(pair, dim=-1)
+    turned = torch.stack(pair, dim=-1).flatten(-2) if adjacent else torch.cat(pair, dim=-1)
     return torch.cat([turned, rest], dim=-1)
+
+
+def _frequencies(model: Any, layer: int) -> Float[Tensor, " pair"]:
+    """By how much each pair is turned from one position to the next; a bridge's are powers of its base."""
+    find = getattr(getattr(model.blocks[layer].attn, "rotary", None), "frequencies", None)
+    if find is not None:
+        return find(torch.float64)
+    cfg = model.cfg
+    return 1 / cfg.rotary_base ** (torch.arange(0, cfg.rotary_dim, 2, dtype=torch.float64) / cfg.rotary_dim)
 
 
 def _scale(model: Any, layer: int) -> float:
@@ -166,11 +178,12 @@ def require_bilinear(model: Any) -> None:
     """
     cfg = model.cfg
     attention = model.blocks[0].attn
-    normed = getattr(cfg, "use_qk_norm", False) or any(hasattr(attention, name) for name in ("q_norm", "k_norm"))
-    if normed:
+    norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
+    if getattr(cfg, "use_qk_norm", False) or any(norm is not None for norm in norms):
         raise NotASumError("queries and keys are normed before their product, which makes a score no sum")
     kind = getattr(cfg, "positional_embedding_type", "standard") or "none"
-    rotary = kind == "rotary" and hasattr(cfg, "rotary_adjacent_pairs") and not _scaled(cfg)
+    known = hasattr(getattr(attention, "rotary", None), "frequencies") or not _scaled(cfg)
+    rotary = kind == "rotary" and hasattr(cfg, "rotary_adjacent_pairs") and known
     if kind not in ("standard", "none") and not rotary:
         raise NotASumError(f"{kind} positions enter the scores in a way this library does not know")
 

@@ -149,8 +149,8 @@ def scores_squashed(scores: Tensor) -> Tensor:
 
 
 def positions_from_one(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_up = PosEmbed.forward
-    monkeypatch.setattr(PosEmbed, "forward", lambda self, ids: look_up(self, (ids + 1) % len(self.W_pos)))
+    look_up = PosEmbed.at
+    monkeypatch.setattr(PosEmbed, "at", lambda self, ids: look_up(self, (ids + 1) % len(self.W_pos)))
 
 
 def norms_without_centring(model: HookedTransformer, monkeypatch: pytest.MonkeyPatch) -> None:

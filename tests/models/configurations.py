@@ -50,7 +50,7 @@ def configurations(draw: st.DrawFn, **fixed: object) -> dict[str, object]:
     if changes["act_fn"] == "solu_ln" or changes["attn_only"]:
         changes["gated_mlp"] = False
     if changes["positional_embedding_type"] == "rotary":
-        changes |= draw(st.sampled_from(ANGLES)) | {"use_qk_norm": draw(st.booleans())}
+        changes |= draw(st.sampled_from(ANGLES)) | {"use_qk_norm": fixed.get("use_qk_norm", draw(st.booleans()))}
         if changes.get("use_local_attn") and "use_NTK_by_parts_rope" not in changes:
             changes["rotary_base_local"] = draw(st.sampled_from([None, 50.0]))
     if changes["d_vocab_out"] != 17:
