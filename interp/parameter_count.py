@@ -44,7 +44,8 @@ def _norms_of_a_block(cfg: Any) -> int:
     size = _norm(cfg.normalization_type, cfg.d_model)
     if cfg.use_normalization_before_and_after:
         size += _norm("RMS" if cfg.normalization_type.startswith("RMS") else "LN", cfg.d_model)
-    return n_branches * size
+    of_queries_and_keys = 2 * _norm("RMS", cfg.d_head) if getattr(cfg, "use_qk_norm", False) else 0
+    return n_branches * size + of_queries_and_keys
 
 
 def _final_norm(cfg: Any) -> int:
