@@ -5,11 +5,16 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
 
 from models import HookedTransformer, HookedTransformerConfig
 
 # On models this small a second thread is only waited for: on a busy machine the tests take up to twenty times longer.
 torch.set_num_threads(1)
+
+# No test is timed: an example that a busy machine makes slow is not a failing one.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
