@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from .errors import CheckpointError
+from .loading.assembled import assemble, weightless
 from .loading.converted import converted
 from .loading.resolve import located
 from .loading.saved import WEIGHTS, read
@@ -48,7 +49,8 @@ class Pretrained(WeightProcessing):
     ) -> Model:
         """The model of that name, its weights rewritten as `load_and_process_state_dict` does.
 
-        `from_pretrained_no_processing` leaves the rewriting out, and holds the weights once.
+        `from_pretrained_no_processing` leaves the rewriting out. Both hold the weights once: what was read becomes the
+        parameters, and is rewritten where it stands, part by part.
 
         Args:
             model_name: a bundled model (`models.loading.bundled_names()`); a folder of ours or of Hugging Face's; a
@@ -61,13 +63,8 @@ class Pretrained(WeightProcessing):
             ProcessingError: a step explicitly asked for that is not exact for this model.
         """
         model = cls._loaded(model_name, device, dtype)
-        model.load_and_process_state_dict(
-            model.state_dict(),
-            fold_ln=fold_ln,
-            center_writing_weights=center_writing_weights,
-            center_unembed=center_unembed,
-            fold_value_biases=fold_value_biases,
-            refactor_factored_attn_matrices=refactor_factored_attn_matrices,
+        model._process_as_loaded(
+            fold_ln, center_writing_weights, center_unembed, fold_value_biases, refactor_factored_attn_matrices
         )
         return model
 
@@ -107,16 +104,15 @@ class Pretrained(WeightProcessing):
         saved = read(folder)
         # Built in the dtype asked for, not converted afterwards: rotary angles are then exact in that dtype.
         config = replace(
-            saved.config,
-            device=None if device is None else str(device),
-            dtype=dtype or saved.config.dtype,
-            init_weights=False,
+            saved.config, device=None if device is None else str(device), dtype=dtype or saved.config.dtype
         )
-        model = cls(config)
+        model = weightless(cls, config)
         try:
-            model.load_state_dict(saved.state)
+            state = accepted(model, saved.state)
         except CheckpointError as error:
             raise CheckpointError(f"{Path(folder) / WEIGHTS}: {error}") from error
+        saved.state.clear()
+        assemble(model, state, config)
         model.tokenizer = saved.tokenizer
         model.cfg = replace(model.cfg, init_weights=saved.config.init_weights)
         return model

@@ -11,8 +11,10 @@ from . import processing_steps as steps
 from .config import HookedTransformerConfig, Normalization
 from .errors import ProcessingError
 from .hooked import HookedModel
+from .loading.assembled import assemble
 from .loading.state import accepted, require_finite
 from .processing_steps import State
+from .rewriting import Rewriting, rewrite
 
 _PRE: dict[Normalization | None, Normalization] = {"LN": "LNPre", "RMS": "RMSPre"}
 
@@ -53,7 +55,7 @@ class WeightProcessing(HookedModel):
         if biases and not fold_biases:
             raise ProcessingError(f"fold_layer_norm with fold_biases=False would lose {biases[0]}, which is not zero")
         center = centres if center_weights is None else center_weights
-        return _rounded(state_dict, lambda state: steps.folded_layer_norm(self.cfg, state, center))
+        return self._with(state_dict, Rewriting(fold_norms=True, center_readers=center))
 
     def center_writing_weights(self, state_dict: Mapping[str, Tensor]) -> State:
         """Everything that is written into the stream made mean zero over `d_model`.
@@ -62,7 +64,7 @@ class WeightProcessing(HookedModel):
             ProcessingError: some reader has no LayerNorm before it, so the mean matters.
         """
         _require(steps.why_not_center_writing_weights(self.cfg), "center_writing_weights")
-        return _rounded(state_dict, lambda state: steps.centered_writing_weights(self.cfg, state))
+        return self._with(state_dict, Rewriting(center_writers=True))
 
     def center_unembed(self, state_dict: Mapping[str, Tensor]) -> State:
         """W_U and b_U made mean zero over the vocabulary; logits move by a constant, log-probabilities stay.
@@ -71,11 +73,11 @@ class WeightProcessing(HookedModel):
             ProcessingError: the logits have a soft cap.
         """
         _require(steps.why_not_center_unembed(self.cfg), "center_unembed")
-        return _rounded(state_dict, lambda state: steps.centered_unembed(self.cfg, state))
+        return self._with(state_dict, Rewriting(center_unembed=True))
 
     def fold_value_biases(self, state_dict: Mapping[str, Tensor]) -> State:
         """The value biases moved into b_O; exact because the rows of a pattern sum to one."""
-        return _rounded(state_dict, lambda state: steps.folded_value_biases(self.cfg, state))
+        return self._with(state_dict, Rewriting(fold_value_biases=True))
 
     def refactor_factored_attn_matrices(self, state_dict: Mapping[str, Tensor]) -> State:
         """Each head in the basis of its singular vectors: W_Q and W_K of equal size, W_O a rotation.
@@ -84,7 +86,7 @@ class WeightProcessing(HookedModel):
             ProcessingError: rotary positions or grouped keys and values, which fix the basis.
         """
         _require(steps.why_not_refactor_factored_attn_matrices(self.cfg), "refactor_factored_attn_matrices")
-        return _rounded(state_dict, lambda state: steps.refactored_attn_matrices(self.cfg, state))
+        return self._with(state_dict, Rewriting(refactor=True))
 
     @torch.no_grad()
     def load_and_process_state_dict(
@@ -99,38 +101,85 @@ class WeightProcessing(HookedModel):
         """The weights in place, rewritten. Where norms are folded the model and its config change with them.
 
         LN becomes LNPre and RMS RMSPre, a tied unembedding is untied, and QKV biases appear where a norm had one.
-        The parameters are then new objects: make an optimiser afterwards.
+        The parameters are then new objects: make an optimiser afterwards. Until all is found to be finite the old
+        weights stay, so memory is needed for both; `from_pretrained` needs it once.
 
         Raises:
             CheckpointError: weights that do not fit the model.
             ProcessingError: a step explicitly asked for that is not exact here, or hooks on a model to be rebuilt.
         """
-        dtype = torch.promote_types(self.cfg.dtype, torch.float32)
-        given = accepted(self, state_dict)
-        state = {name: value.to(torch.promote_types(value.dtype, dtype)) for name, value in given.items()}
-        config = self.cfg
-        fold_ln = _wanted(fold_ln, steps.why_not_fold_layer_norm(config, state), "fold_ln")
-        center_writing_weights = _wanted(
-            center_writing_weights, steps.why_not_center_writing_weights(config), "center_writing_weights"
+        state = dict(accepted(self, state_dict))
+        rewriting = self._rewriting(
+            state, fold_ln, center_writing_weights, center_unembed, fold_value_biases, refactor_factored_attn_matrices
         )
-        center_unembed = _wanted(center_unembed, steps.why_not_center_unembed(config), "center_unembed")
-        if refactor_factored_attn_matrices:
+        state = self._rewritten(state, rewriting)
+        config = _fitting(self.cfg, state, rewriting.fold_norms)
+        if config == self.cfg:
+            # In place: nothing else changes, and hooks and optimisers stay.
+            self.load_state_dict(state)
+        else:
+            self._rebuild(config, state)
+
+    @torch.no_grad()
+    def _process_as_loaded(
+        self,
+        fold_ln: bool | None,
+        center_writing_weights: bool | None,
+        center_unembed: bool | None,
+        fold_value_biases: bool,
+        refactor_factored_attn_matrices: bool,
+    ) -> None:
+        """The weights rewritten where they stand, with no second copy; a model whose rewriting fails is lost."""
+        state = dict(self.state_dict())
+        rewriting = self._rewriting(
+            state, fold_ln, center_writing_weights, center_unembed, fold_value_biases, refactor_factored_attn_matrices
+        )
+        for parameter in self.parameters():
+            parameter.data = parameter.data.new_empty(0)
+        state = self._rewritten(state, rewriting, owned=True)
+        self._rebuild(_fitting(self.cfg, state, rewriting.fold_norms), state)
+
+    def _rewriting(
+        self,
+        state: State,
+        fold_ln: bool | None,
+        center_writing_weights: bool | None,
+        center_unembed: bool | None,
+        fold_value_biases: bool,
+        refactor: bool,
+    ) -> Rewriting:
+        config = self.cfg
+        if refactor:
             _require(steps.why_not_refactor_factored_attn_matrices(config), "refactor_factored_attn_matrices")
-        if fold_ln:
-            state = steps.folded_layer_norm(config, state, center_weights=config.normalization_type == "LN")
-        if center_writing_weights:
-            state = steps.centered_writing_weights(config, state)
-        if center_unembed:
-            state = steps.centered_unembed(config, state)
-        if fold_value_biases:
-            state = steps.folded_value_biases(config, state)
-        if refactor_factored_attn_matrices:
-            state = steps.refactored_attn_matrices(config, state)
-        state = {name: value.to(config.dtype) for name, value in state.items()}
-        for name, value in state.items():
+        return Rewriting(
+            _wanted(fold_ln, steps.why_not_fold_layer_norm(config, state), "fold_ln"),
+            config.normalization_type == "LN",
+            _wanted(center_writing_weights, steps.why_not_center_writing_weights(config), "center_writing_weights"),
+            _wanted(center_unembed, steps.why_not_center_unembed(config), "center_unembed"),
+            fold_value_biases,
+            refactor,
+        )
+
+    def _rewritten(self, state: State, rewriting: Rewriting, owned: bool = False) -> State:
+        config = self.cfg
+
+        def rounded(name: str, value: Tensor) -> Tensor:
+            value = value.to(config.dtype)
             require_finite(name, value)
-        self._rebuild_for(_fitting(config, state, fold_ln))
-        self.load_state_dict(state)
+            return value
+
+        least = torch.promote_types(config.dtype, torch.float32)
+        return rewrite(config, state, rewriting, rounded, least=least, owned=owned)
+
+    @torch.no_grad()
+    def _with(self, given: Mapping[str, Tensor], rewriting: Rewriting) -> State:
+        # Entries that a step adds (an untied unembedding, biases) get the embedding's dtype.
+        dtype = steps.entry(dict(given), "embed.W_E").dtype
+
+        def rounded(name: str, value: Tensor) -> Tensor:
+            return value.to(given[name].dtype if name in given else dtype)
+
+        return rewrite(self.cfg, dict(given), rewriting, rounded)
 
     def process_weights_(
         self,
@@ -152,18 +201,18 @@ class WeightProcessing(HookedModel):
             refactor_factored_attn_matrices=refactor_factored_attn_matrices,
         )
 
-    def _rebuild_for(self, config: HookedTransformerConfig) -> None:
-        if config == self.cfg:
-            return
+    def _rebuild(self, config: HookedTransformerConfig, state: State) -> None:
         hooked = [name for name, point in self.hook_dict.items() if point.hooked]
         if hooked:
             raise ProcessingError(f"{hooked[0]} has hooks, which a rebuilt model would lose; call reset_hooks first")
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         self.cfg = config
-        self._build()
+        with torch.device("meta"):
+            self._build()
+        assemble(self, state, config)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name not in frozen)
-        self.train(self.training).to(config.device)
+        self.train(self.training)
 
 
 def _fitting(config: HookedTransformerConfig, state: State, folded: bool) -> HookedTransformerConfig:
@@ -189,11 +238,3 @@ def _wanted(asked: bool | None, why_not: str | None, step: str) -> bool:
 
 def _is_norm_bias(name: str) -> bool:
     return name.endswith((".ln1.b", ".ln2.b", ".ln.b")) or name == "ln_final.b"
-
-
-@torch.no_grad()
-def _rounded(given: Mapping[str, Tensor], step: Callable[[State], State]) -> State:
-    state = {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in given.items()}
-    # Entries that a step adds (an untied unembedding, biases) get the embedding's dtype.
-    dtype = steps.entry(dict(given), "embed.W_E").dtype
-    return {name: value.to(given[name].dtype if name in given else dtype) for name, value in step(state).items()}

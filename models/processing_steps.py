@@ -1,7 +1,8 @@
 """Rewritings of the weights that leave what the model computes as it is: folding, centring, change of basis.
 
-Each step takes a state dict and returns another; nothing is changed in place, and all is done in the dtype given.
-Each has a companion `why_not_...`, which says why the step would not be exact for a model, or None if it is.
+Each step works on a part of a state dict (one block, or what stands outside of the blocks) whose tensors are its own:
+it changes them in place, in the dtype they have. Each has a companion `why_not_...`, which says why the step would
+not be exact for a model, or None if it is. `models.rewriting` puts parts and steps together.
 
 Sources: Elhage et al. (2021), "A Mathematical Framework for Transformer Circuits", on the bases of keys and values;
 TransformerLens' `further_comments.md` on folding and centring.
@@ -35,26 +36,27 @@ def why_not_fold_layer_norm(config: HookedTransformerConfig, state: State) -> st
     return None
 
 
-def folded_layer_norm(config: HookedTransformerConfig, state: State, center_weights: bool = True) -> State:
-    """Every reading norm's weight and bias moved into the matrices that read from it; the norms are then `Pre`.
+def fold_norms_of_block(config: HookedTransformerConfig, block: State, layer: int, center: bool) -> None:
+    """The weights and biases of a block's reading norms moved into the matrices that read from them.
 
     W <- diag(w) W and b <- b + b_norm W. Where the norm centres, a constant column of what reads is multiplied with
-    zero, and `center_weights` takes it away. Norms of what is written (`ln1_post`, `ln2_post`) keep their weights.
+    zero, and `center` takes it away. Norms of what is written (`ln1_post`, `ln2_post`) keep their weights.
     """
-    state = untied(config, state) if "ln_final.w" in state else dict(state)
-    for layer in range(config.n_layers):
-        block = f"blocks.{layer}"
-        if f"{block}.ln1.w" in state:
-            readers = [(f"{block}.attn.{W}", f"{block}.attn.{b}") for W, b in _projections(config)]
-            _fold(state, f"{block}.ln1", readers, center_weights)
-        if f"{block}.ln2.w" in state:
-            gate = [(f"{block}.mlp.W_gate", None)] if config.gated_mlp else []
-            _fold(state, f"{block}.ln2", [(f"{block}.mlp.W_in", f"{block}.mlp.b_in"), *gate], center_weights)
-        if f"{block}.mlp.ln.w" in state:
-            _fold(state, f"{block}.mlp.ln", [(f"{block}.mlp.W_out", f"{block}.mlp.b_out")], center_weights)
-    if "ln_final.w" in state:
-        _fold(state, "ln_final", [("unembed.W_U", "unembed.b_U")], center_weights and not config.final_rms)
-    return state
+    prefix = f"blocks.{layer}"
+    if f"{prefix}.ln1.w" in block:
+        readers = [(f"{prefix}.attn.{W}", f"{prefix}.attn.{b}") for W, b in _projections(config)]
+        _fold(block, f"{prefix}.ln1", readers, center)
+    if f"{prefix}.ln2.w" in block:
+        gate = [(f"{prefix}.mlp.W_gate", None)] if config.gated_mlp else []
+        _fold(block, f"{prefix}.ln2", [(f"{prefix}.mlp.W_in", f"{prefix}.mlp.b_in"), *gate], center)
+    if f"{prefix}.mlp.ln.w" in block:
+        _fold(block, f"{prefix}.mlp.ln", [(f"{prefix}.mlp.W_out", f"{prefix}.mlp.b_out")], center)
+
+
+def fold_final_norm(config: HookedTransformerConfig, head: State, center: bool) -> None:
+    """The same of the final norm and the unembedding; an RMSNorm does not centre."""
+    if "ln_final.w" in head:
+        _fold(head, "ln_final", [("unembed.W_U", "unembed.b_U")], center and not config.final_rms)
 
 
 def why_not_center_writing_weights(config: HookedTransformerConfig) -> str | None:
@@ -70,16 +72,21 @@ def why_not_center_writing_weights(config: HookedTransformerConfig) -> str | Non
     return None
 
 
-def centered_writing_weights(config: HookedTransformerConfig, state: State) -> State:
-    """Everything that is written into the stream made mean zero over `d_model`; every LayerNorm took the mean away."""
-    state = untied(config, state)
-    writers = ["embed.W_E", *(["pos_embed.W_pos"] if config.positional_embedding_type == "standard" else [])]
-    for layer in range(config.n_layers):
-        writers += [f"blocks.{layer}.attn.{name}" for name in ("W_O", "b_O")]
-        writers += [f"blocks.{layer}.mlp.{name}" for name in ("W_out", "b_out") if not config.attn_only]
-    for name in writers:
-        state[name] = _centered(entry(state, name), -1)
-    return state
+def center_writers(part: State, names: Sequence[str]) -> None:
+    """What these matrices and biases write into the stream made mean zero; every LayerNorm took the mean away."""
+    for name in names:
+        _center(entry(part, name), -1)
+
+
+def writers_of_block(config: HookedTransformerConfig, layer: int) -> list[str]:
+    """The names of what a block writes with."""
+    writers = [f"blocks.{layer}.attn.{name}" for name in ("W_O", "b_O")]
+    return writers + [f"blocks.{layer}.mlp.{name}" for name in ("W_out", "b_out") if not config.attn_only]
+
+
+def embeddings(config: HookedTransformerConfig) -> list[str]:
+    """The names of what is written into the stream before the first block."""
+    return ["embed.W_E", *(["pos_embed.W_pos"] if config.positional_embedding_type == "standard" else [])]
 
 
 def why_not_center_unembed(config: HookedTransformerConfig) -> str | None:
@@ -88,31 +95,24 @@ def why_not_center_unembed(config: HookedTransformerConfig) -> str | None:
     return f"the logits are bent by a soft cap of {cap}, which does not commute with a shift" if cap > 0 else None
 
 
-def centered_unembed(config: HookedTransformerConfig, state: State) -> State:
+def center_unembedding(head: State) -> None:
     """W_U and b_U made mean zero over the vocabulary: the logits move by a constant, log-probabilities stay."""
-    state = untied(config, state)
     for name in ("unembed.W_U", "unembed.b_U"):
-        state[name] = _centered(entry(state, name), -1)
-    return state
+        _center(entry(head, name), -1)
 
 
-def folded_value_biases(config: HookedTransformerConfig, state: State) -> State:
+def fold_value_biases_of_block(config: HookedTransformerConfig, block: State, layer: int) -> None:
     """b_O <- b_O + sum over heads of b_V W_O, and b_V <- 0: exact because the rows of a pattern sum to one.
 
     It shows only where they do not: at padding, and where a hook edits the pattern.
     """
-    state = dict(state)
-    name = "b_V" if config.n_key_value_heads is None else "_b_V"
-    for layer in range(config.n_layers):
-        attn = f"blocks.{layer}.attn"
-        if f"{attn}.{name}" not in state:
-            continue
-        b_V = state[f"{attn}.{name}"]
-        for_each_head = b_V.repeat_interleave(config.n_heads // config.n_kv_heads, dim=0)
-        write = torch.einsum("he,hed->d", for_each_head, entry(state, f"{attn}.W_O"))
-        state[f"{attn}.b_O"] = entry(state, f"{attn}.b_O") + write
-        state[f"{attn}.{name}"] = torch.zeros_like(b_V)
-    return state
+    attn = f"blocks.{layer}.attn"
+    b_V = block.get(f"{attn}.b_V" if config.n_key_value_heads is None else f"{attn}._b_V")
+    if b_V is None:
+        return
+    for_each_head = b_V.repeat_interleave(config.n_heads // config.n_kv_heads, dim=0)
+    entry(block, f"{attn}.b_O").add_(torch.einsum("he,hed->d", for_each_head, entry(block, f"{attn}.W_O")))
+    b_V.zero_()
 
 
 def why_not_refactor_factored_attn_matrices(config: HookedTransformerConfig) -> str | None:
@@ -124,31 +124,24 @@ def why_not_refactor_factored_attn_matrices(config: HookedTransformerConfig) -> 
     return None
 
 
-def refactored_attn_matrices(config: HookedTransformerConfig, state: State) -> State:
-    """Each head in the basis of its singular vectors: W_Q W_K^T and W_V W_O are as before.
+def refactor_block(config: HookedTransformerConfig, block: State, layer: int) -> None:
+    """Each head in the basis of its singular vectors: W_Q W_K^T and W_V W_O are as before, value biases are folded.
 
     W_Q = U sqrt(S) and W_K = V sqrt(S), their biases as a further row of each; W_V = U S and W_O = V^T, a rotation.
     """
-    state = folded_value_biases(config, state)
-    for layer in range(config.n_layers):
-        attn = f"blocks.{layer}.attn"
-        biased = f"{attn}.b_Q" in state
-        left, right = (_with_bias_row(state, attn, name, biased) for name in "QK")
-        U, S, V = _svd(left, right.transpose(-2, -1))
-        for name, factor in (("Q", U * S.sqrt()[:, None]), ("K", V * S.sqrt()[:, None])):
-            state[f"{attn}.W_{name}"] = factor[:, : config.d_model]
-            if biased:
-                state[f"{attn}.b_{name}"] = factor[:, config.d_model]
-        U, S, V = _svd(entry(state, f"{attn}.W_V"), entry(state, f"{attn}.W_O"))
-        state[f"{attn}.W_V"], state[f"{attn}.W_O"] = U * S[:, None], V.transpose(-2, -1)
-    return state
-
-
-def untied(config: HookedTransformerConfig, state: State) -> State:
-    """The state dict, the unembedding an entry of its own where the model ties it to the embedding."""
-    if not config.tie_word_embeddings or "unembed.W_U" in state:
-        return dict(state)
-    return {**state, "unembed.W_U": entry(state, "embed.W_E").T.clone()}
+    fold_value_biases_of_block(config, block, layer)
+    attn = f"blocks.{layer}.attn"
+    biased = f"{attn}.b_Q" in block
+    left, right = (_with_bias_row(block, attn, name, biased) for name in "QK")
+    U, S, V = _svd(left, right.transpose(-2, -1))
+    for name, factor in (("Q", U * S.sqrt()[:, None]), ("K", V * S.sqrt()[:, None])):
+        entry(block, f"{attn}.W_{name}").copy_(factor[:, : config.d_model])
+        if biased:
+            block[f"{attn}.b_{name}"].copy_(factor[:, config.d_model])
+    W_V, W_O = entry(block, f"{attn}.W_V"), entry(block, f"{attn}.W_O")
+    U, S, V = _svd(W_V, W_O)
+    W_V.copy_(U * S[:, None])
+    W_O.copy_(V.transpose(-2, -1))
 
 
 def entry(state: State, name: str) -> Tensor:
@@ -167,19 +160,20 @@ def _projections(config: HookedTransformerConfig) -> list[tuple[str, str]]:
     return [("W_Q", "b_Q"), (f"{shared}W_K", f"{shared}b_K"), (f"{shared}W_V", f"{shared}b_V")]
 
 
-def _fold(state: State, norm: str, readers: Sequence[tuple[str, str | None]], center: bool) -> None:
-    weight, bias = state.pop(f"{norm}.w"), state.pop(f"{norm}.b", None)
+def _fold(part: State, norm: str, readers: Sequence[tuple[str, str | None]], center: bool) -> None:
+    weight, bias = part.pop(f"{norm}.w"), part.pop(f"{norm}.b", None)
     for matrix, reader_bias in readers:
-        W = entry(state, matrix)
+        W = entry(part, matrix)
         if bias is not None and reader_bias is not None:
             # The biases that a model without QKV biases does not have begin at zero.
-            state[reader_bias] = state.get(reader_bias, 0) + torch.einsum("d,...de->...e", bias, W)
-        W = weight[:, None] * W
-        state[matrix] = _centered(W, -2) if center else W
+            part[reader_bias] = part.get(reader_bias, 0) + torch.einsum("d,...de->...e", bias, W)
+        W.mul_(weight[:, None])
+        if center:
+            _center(W, -2)
 
 
-def _centered(x: Tensor, dim: int) -> Tensor:
-    return x - x.mean(dim, keepdim=True)
+def _center(x: Tensor, dim: int) -> None:
+    x.sub_(x.mean(dim, keepdim=True))
 
 
 def _with_bias_row(state: State, attn: str, name: str, biased: bool) -> Tensor:

@@ -20,7 +20,8 @@ class LiveBytes(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))
         given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
         for one in tree_leaves(made):
-            if isinstance(one, torch.Tensor) and one.untyped_storage()._cdata not in given:
+            # Tensors on the meta device have no numbers, and take no memory.
+            if isinstance(one, torch.Tensor) and not one.is_meta and one.untyped_storage()._cdata not in given:
                 self.count(one.untyped_storage())
         return made
 

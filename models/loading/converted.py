@@ -1,17 +1,15 @@
 """From a checkpoint under Hugging Face's names to our model, with one copy of the weights."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from ..config import HookedTransformerConfig
 from ..errors import CheckpointError, ConfigError
 from ..hooked import HookedModel
-from ..positions import Rotary
 from . import families
+from .assembled import assemble, weightless
 from .families.fields import Fields
 from .placing import Placing
 from .source import Source
@@ -43,17 +41,13 @@ def converted(
     family = families.of(source.config.get("model_type"))
     fields = Fields(source.config, family.needed)
     config = _config(source, family, fields, dtype or source.weights.dtype, device)
-    # Built without memory: what was read takes the parameters' places.
-    with torch.device("meta"):
-        model = build(replace(config, device="meta"))
+    model = weightless(build, config)
     layout = family.layout(fields)
     tied = bool(fields["tie_word_embeddings"])
     fields.require_all_read()
     state = Placing(layout, model.state_dict(), source.weights, config.dtype).state(config.n_layers, tied)
     state = family.rewritten(fields, state)
-    nn.Module.load_state_dict(model, state, assign=True)
-    _fill_buffers(model, config)
-    model.to(config.device)
+    assemble(model, state, config)
     if source.tokenizer is not None:
         reading: Any = model
         reading.set_tokenizer(source.tokenizer)
@@ -80,16 +74,3 @@ def _config(
         )
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"the config of {source.name} describes no model: {error}") from error
-
-
-def _fill_buffers(model: HookedModel, config: HookedTransformerConfig) -> None:
-    """Constants that no checkpoint holds: rotary tables, one for all layers that turn alike, and absent biases."""
-    tables: dict[bool, Rotary] = {}
-    blocks: Any = model.blocks
-    for layer, block in enumerate(blocks):
-        rotary = block.attn.rotary
-        if rotary is not None:
-            table = tables.setdefault(rotary.is_local, Rotary(config, layer))
-            rotary.cos, rotary.sin = table.cos, table.sin
-        for name, buffer in block.attn.named_buffers(recurse=False):
-            block.attn.register_buffer(name, torch.zeros(buffer.shape, dtype=config.dtype), persistent=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,11 @@ import torch
 from ..config import HookedTransformerConfig
 from ..errors import CheckpointError
 from ..transformer import HookedTransformer
+from .assembled import assemble, weightless
 from .converted import converted
 from .llama2c import read_llama2c
 from .nanogpt import read_nanogpt
+from .state import accepted
 from .tl_checkpoint import read_tl_checkpoint
 
 
@@ -63,9 +66,11 @@ def load_tl_checkpoint(
     saved = read_tl_checkpoint(path, config)
     device = None if device is None else str(device)
     built = replace(saved.config, dtype=dtype or saved.config.dtype, device=device, init_weights=False)
-    model = HookedTransformer(built, tokenizer)
+    model = weightless(partial(HookedTransformer, tokenizer=tokenizer), built)
     try:
-        model.load_state_dict(saved.state)
+        state = accepted(model, saved.state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    saved.state.clear()
+    assemble(model, state, replace(model.cfg, device=built.device))
     return model.eval()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import HookedTransformerConfig
@@ -91,7 +91,10 @@ def read(folder: str | Path) -> Saved:
         _require_unchanged(folder / name, fingerprint)
     config = _config_from_json(folder / MANIFEST, manifest["config"])
     try:
-        state = load_file(folder / WEIGHTS)
+        # Read tensor by tensor, not mapped: a model must not change when somebody writes to the file later.
+        file = safe_open(folder / WEIGHTS, framework="pt", backend="pread")
+        # Copied one by one, because a product of numbers that are aligned otherwise than PyTorch's rounds otherwise.
+        state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # a file, not a dictionary
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} is not a safetensors file: {error}") from error
     return Saved(config, state, rebuilt_tokenizer(folder / TOKENIZER, manifest["tokenizer"]))

@@ -1,0 +1,110 @@
+"""How much memory loading takes, counted storage by storage; and whose memory the parameters are."""
+
+import warnings
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from models import HookedTransformer
+from models.loading.assembled import assemble, weightless
+from models.loading.folder import save
+from tests.conftest import order_one, order_one_model, random_tokens, small_config
+from tests.live_bytes import LiveBytes
+
+# Eight blocks, so that a second copy of the model is far more than a second copy of a block.
+SIZES = {"n_layers": 8, "d_model": 32, "n_heads": 4, "d_head": 8, "d_mlp": 128, "d_vocab": 200, "n_ctx": 16}
+
+
+def own_bytes(model: HookedTransformer) -> int:
+    """What the model itself takes, tables and biases that are zero included."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
+
+
+def largest_part_in_float32(model: HookedTransformer) -> int:
+    """The bytes of the largest block, or of the unembedding if that is larger, as they are computed with."""
+    blocks = [sum(p.numel() for p in block.parameters()) for block in model.blocks]
+    return max(4, model.W_E.element_size()) * max(*blocks, model.unembed.W_U.numel())
+
+
+def in_memory(kind: str, dtype: torch.dtype) -> torch.nn.Module:
+    """A model of `transformers`, whose own memory is not counted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "gpt2":
+            config = GPT2Config(n_layer=8, n_embd=32, n_head=4, vocab_size=200, n_positions=16)
+            return GPT2LMHeadModel(config).to(dtype)
+        config = LlamaConfig(
+            num_hidden_layers=8, hidden_size=32, num_attention_heads=4, vocab_size=200, intermediate_size=100,
+            max_position_embeddings=16,
+        )  # fmt: skip
+        return LlamaForCausalLM(config).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "a folder of ours"])
+def test_loading_holds_the_weights_once_folded_or_not(kind, dtype, tmp_path):
+    if kind == "a folder of ours":
+        save(order_one_model(**SIZES, dtype=dtype, tie_word_embeddings=True), tmp_path / "model")
+        source = tmp_path / "model"
+    else:
+        source = in_memory(kind, dtype)
+    for load in (HookedTransformer.from_pretrained_no_processing, HookedTransformer.from_pretrained):
+        with LiveBytes() as live:
+            model = load(source, device="cpu")
+        assert live.now >= sum(p.numel() * p.element_size() for p in model.parameters())
+        assert live.peak <= own_bytes(model) + largest_part_in_float32(model) < 1.5 * own_bytes(model)
+
+
+def test_rewriting_a_model_in_use_holds_its_weights_twice_and_no_more():
+    model = order_one_model(**SIZES, dtype=torch.float32)
+    with LiveBytes() as live:
+        model.process_weights_()
+    # The new ones: the old ones were there before, and stay until all new ones are found to be finite.
+    assert live.peak <= own_bytes(model) + largest_part_in_float32(model)
+
+
+def test_a_weightless_model_has_no_number():
+    with LiveBytes() as live:
+        model = weightless(HookedTransformer, small_config(positional_embedding_type="rotary"))
+    assert live.peak < 1000
+    assert all(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+
+
+def test_parameters_that_were_stored_as_one_do_not_train_as_one():
+    config = small_config()
+    state = dict(order_one_model().state_dict())
+    state["blocks.0.attn.b_O"] = state["blocks.1.attn.b_O"]
+    # Two halves of one storage are not the same memory, and are not copied.
+    both = torch.stack([state["blocks.0.ln1.w"], state["blocks.1.ln1.w"]])
+    state["blocks.0.ln1.w"], state["blocks.1.ln1.w"] = both
+    model = weightless(HookedTransformer, config)
+    assemble(model, state, config)
+    assert not state
+    model.blocks[0].attn.b_O.data.zero_()
+    assert model.blocks[1].attn.b_O.all()
+    assert model.blocks[0].ln1.w.untyped_storage().data_ptr() == both.untyped_storage().data_ptr()
+    assert model.blocks[1].ln1.w.untyped_storage().data_ptr() == both.untyped_storage().data_ptr()
+
+
+def test_a_loaded_model_does_not_change_with_its_file(tmp_path):
+    folder = tmp_path / "model"
+    save(order_one_model(), folder)
+    model = HookedTransformer.from_pretrained_no_processing(folder, device="cpu")
+    file = folder / "model.safetensors"
+    size = file.stat().st_size
+    with file.open("r+b") as stored:
+        stored.write(bytes(size))
+    assert torch.equal(model(random_tokens()), order_one_model()(random_tokens()))
+
+
+def test_projections_lie_as_the_one_product_over_all_heads_reads_them(tmp_path):
+    save(order_one_model(n_key_value_heads=2), tmp_path / "model")
+    loaded = HookedTransformer.from_pretrained(tmp_path / "model", device="cpu")
+    refactored = order_one(HookedTransformer(small_config()))
+    refactored.process_weights_(refactor_factored_attn_matrices=True)
+    for attn in (loaded.blocks[1].attn, refactored.blocks[1].attn):
+        for weight in (attn.W_Q, attn.key_weights()[0], attn.value_weights()[0]):
+            assert weight.permute(1, 0, 2).flatten(1).data_ptr() == weight.data_ptr()
+        assert attn.W_O.flatten(0, 1).data_ptr() == attn.W_O.data_ptr()
