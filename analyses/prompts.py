@@ -1,6 +1,7 @@
 """The tokens that an analysis reads: from prompts, token ids, the model's own sample, or at random."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from .errors import PairError
 from .model_source import ModelSource
 from .token_text import visible
 
+ENGLISH = Path(__file__).parent / "english_sample.txt"
 N_WINDOWS = 8
 WINDOW = 64
 
@@ -26,9 +28,10 @@ class Prompts:
 
 
 def prompts(model: Any, source: ModelSource, texts: tuple[str, ...] = (), ids: tuple[list[int], ...] = ()) -> Prompts:
-    """The given texts or token ids as tokens; without any, the model's own sample, else random tokens.
+    """The given texts or token ids as tokens; without any, the model's own sample, else English, else random tokens.
 
-    A sample text is read in windows, sample rows of token ids as they are.
+    A sample text is read in windows, sample rows of token ids as they are. The English text was written for this
+    package, so that no model was trained on it; it is read by models whose tokenizer has a token for all of it.
 
     Raises:
         InputError: prompts of different lengths, too long, or with ids that the model does not have.
@@ -46,10 +49,20 @@ def prompts(model: Any, source: ModelSource, texts: tuple[str, ...] = (), ids: t
     sample = source.sample()
     if sample is not None and model.tokenizer is not None:
         return windows(model, sample, "the model's held-out sample")
+    if _can_write(model, english := ENGLISH.read_text(encoding="utf-8")):
+        return windows(model, english, "the package's English sample, because the model has none of its own")
     shape = (N_WINDOWS, min(WINDOW, model.cfg.n_ctx))
     tokens = torch.randint(model.cfg.d_vocab, shape, generator=torch.Generator().manual_seed(0))
-    why = "no tokenizer" if model.tokenizer is None else "no sample text"
+    why = "no tokenizer" if model.tokenizer is None else "no sample text, nor tokens to write an English one"
     return Prompts(tokens, f"{shape[0]} × {shape[1]} random tokens, seed 0, because the model has {why}")
+
+
+def _can_write(model: Any, text: str) -> bool:
+    """Whether the model has a tokenizer that loses nothing of the text."""
+    if model.tokenizer is None:
+        return False
+    ids = model.to_tokens(text, prepend_bos=False, truncate=False)[0]
+    return len(ids) > 1 and getattr(model.tokenizer, "unk_token_id", None) not in ids.tolist()
 
 
 def pair(model: Any, clean: str, corrupted: str) -> Prompts:
