@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> None:
     options = _options(words)
     if options.threads:
         torch.set_num_threads(options.threads)
-    environment = _environment(options.device)
+    environment = environment_of(options.device)
     print(", ".join(f"{name} {value}" for name, value in environment.items()))
     results = []
     for name in options.models:
@@ -56,7 +56,7 @@ def main(words: list[str] | None = None) -> None:
             print(*lines(result), sep="\n", flush=True)
             if options.json:  # after each case, so that an interrupted run leaves what it has measured
                 options.json.write_text(json.dumps({"environment": environment, "results": results}, indent=1))
-    print(f"peak memory of the whole process, both models included: {_peak_gigabytes(options.device):.2f} GB")
+    print(f"peak memory of the whole process, both models included: {peak_gigabytes(options.device):.2f} GB")
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:
@@ -130,7 +130,8 @@ def _numbers(of: dict[str, float], columns: tuple[tuple[str, int], ...], form: s
     return "".join(f"{format(of[name], form):>{width}}" for name, width in columns)
 
 
-def _environment(device: str) -> dict[str, Any]:
+def environment_of(device: str) -> dict[str, Any]:
+    """What was measured on, with which versions."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -142,7 +143,8 @@ def _environment(device: str) -> dict[str, Any]:
     }
 
 
-def _peak_gigabytes(device: str) -> float:
+def peak_gigabytes(device: str) -> float:
+    """The most memory that the process has held so far."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
