@@ -19,20 +19,34 @@ SIGNIFICANT = 3.0
 """How many standard deviations of its null a score must be away to be called more than chance."""
 
 
+MOST_TOKENS, MOST_ENTRIES = 4096, 2**33
+
+
 @dataclass(frozen=True)
 class Options:
     """How much is listed."""
 
     top: int = field(default=5, metadata={"help": "Pairs of tokens listed for each head and circuit."})
-    vocabulary: int = field(
-        default=4096, metadata={"help": "Tokens the full circuits run over; a larger vocabulary is thinned evenly."}
+    vocabulary: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens the full circuits run over; a larger vocabulary is thinned evenly (default: 4096, fewer "
+            "for a model of many heads)."
+        },
     )
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 2 or not 1 <= self.top <= self.vocabulary:
-            raise ValueError(
-                f"vocabulary={self.vocabulary} must be at least 2, and top={self.top} at least 1 and at most vocabulary"
-            )
+        if self.vocabulary is not None and self.vocabulary < 2:
+            raise ValueError(f"vocabulary={self.vocabulary} must be at least 2")
+        if not 1 <= self.top <= (self.vocabulary or MOST_TOKENS):
+            raise ValueError(f"top={self.top} must be from 1 to vocabulary={self.vocabulary or MOST_TOKENS}")
+
+    def tokens_for(self, model: HookedTransformer) -> int:
+        """How many tokens the full circuits run over: entries of all heads are a few minutes' work at most."""
+        if self.vocabulary is not None:
+            return self.vocabulary
+        entries_a_token = model.cfg.n_layers * model.cfg.n_heads * model.cfg.d_vocab_out
+        return max(min(MOST_TOKENS, MOST_ENTRIES // entries_a_token), self.top, 2)
 
 
 @torch.no_grad()
@@ -45,7 +59,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     copying = None
     if folded.cfg.d_vocab == folded.cfg.d_vocab_out:
         copying = copying_scores(folded.W_E, folded.W_V.flatten(0, 1), folded.W_O.flatten(0, 1), folded.W_U)
-    top = top_tokens(folded, options.top, options.vocabulary)
+    top = top_tokens(folded, options.top, options.tokens_for(folded))
     heads = head_table(folded, copying, top.own_on_top)
     spectra, compositions, biases = spectrum_table(folded), composition_table(folded), bias_table(folded, tokens)
     figures = {f"Singular values of {circuit}": spectrum_figure(spectra, circuit) for circuit in ("QK", "OV")}

@@ -75,6 +75,15 @@ def test_a_thinned_vocabulary_is_told_and_still_names_the_right_tokens():
     assert run(order_one_model(), random_tokens(), Options(vocabulary=6)).numbers["tokens_in_the_full_circuits"] == 6
 
 
+def test_a_model_of_many_heads_is_read_on_fewer_tokens_unless_they_are_asked_for(monkeypatch):
+    model = order_one_model()
+    assert Options().tokens_for(model) == 4096
+    monkeypatch.setattr("analyses.circuits.MOST_ENTRIES", 2 * 4 * 17 * 7)
+    assert Options().tokens_for(model) == 7
+    assert Options(top=9).tokens_for(model) == 9
+    assert Options(vocabulary=11).tokens_for(model) == 11
+
+
 def test_a_model_built_to_copy_is_found_and_one_of_noise_is_not():
     model, tokens = order_one_model(n_heads=2, d_head=5, attn_only=True), random_tokens()
     result = run(model, tokens)
@@ -146,7 +155,7 @@ def test_options_that_ask_for_nothing_are_refused():
         Options(top=0)
     with pytest.raises(ValueError, match="vocabulary=1 must be at least 2"):
         Options(vocabulary=1, top=1)
-    with pytest.raises(ValueError, match="top=7 at least 1 and at most vocabulary"):
+    with pytest.raises(ValueError, match="top=7 must be from 1 to vocabulary=6"):
         Options(top=7, vocabulary=6)
     assert Options(top=6, vocabulary=6).top == 6
     assert Options(top=1).top == 1
