@@ -14,6 +14,7 @@ from .errors import AlignmentError as AlignmentError
 from .errors import AxisError as AxisError
 from .errors import CompiledModelError as CompiledModelError
 from .errors import DegenerateBaselineError as DegenerateBaselineError
+from .errors import DiscardedEditError as DiscardedEditError
 from .errors import EffectsFileError as EffectsFileError
 from .errors import EmptyMatchError as EmptyMatchError
 from .errors import EngineError as EngineError

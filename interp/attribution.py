@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .errors import OutOfRangeError, ShapeError
 from .frozen_norm import FrozenNorm, frozen_norm, scale_point
-from .residual import Kind, Write, last_stream, writes, writing_points
+from .residual import Kind, Write, last_stream, require_sum_of, writes, writing_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def attribution(
         target: tokens, or directions of the stream behind the final norm (a probe, a difference of two columns of W_U).
 
     Raises:
-        NotASumError: post-norm blocks, whose stream is no sum.
+        NotASumError: post-norm blocks, whose stream is no sum; a bridge whose parts sum to something else.
         ShapeError, OutOfRangeError: a target that does not fit the tokens, the stream or the output vocabulary.
     """
     _check(model, tokens, target)
@@ -100,6 +100,7 @@ def attribution(
         value = (model.ln_final(stream).double() * read).sum(dim=-1)
     norm = frozen_norm(model, recorded, "ln_final")
     parts = writes(model, recorded, last)
+    require_sum_of(model, parts, stream)
     labels = (*(part.label for part in parts), "final norm bias", "b_U")
     kinds: tuple[Kind, ...] = (*(part.kind for part in parts), "bias", "bias")
     shares = _shares(parts, norm, read, unembedding_bias)

@@ -82,13 +82,12 @@ def edge_effects(
     Source: Goldowsky-Dill et al. (2023), "Localizing Model Behavior with Path Patching", section 2.
     """
     _require_sum(model)
+    _require_engine(why_not(model, (), ()))
     sending = _chosen([EMBEDDING, *map(str, components(model))], senders, "sender")
     every = {one.label: one for one in _receivers(model)}
     reading = [every[label] for label in _chosen(list(every), receivers, "receiver")]
     cells = [(one.cell,) for one in reading]
-    why = why_not(model, cells, ())
-    if why is not None:
-        raise EngineError(f"edges cannot be changed one by one here: {why}")
+    _require_engine(why_not(model, cells, ()))
     points = _sender_points(model)
     read = [f"blocks.{layer}.hook_{name}" for layer in range(model.cfg.n_layers) for name in _streams(model, layer)]
     keep = [*read, *dict.fromkeys(one.cell.name for one in reading), *points_to_keep(model, cells, (), engine)]
@@ -190,6 +189,11 @@ def _chosen(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> li
     if not wanted or len(set(wanted)) < len(wanted):
         raise OutOfRangeError(f"{what}s={list(wanted)} must name at least one, and none twice")
     return list(wanted)
+
+
+def _require_engine(obstacle: str | None) -> None:
+    if obstacle is not None:
+        raise EngineError(f"edges cannot be changed one by one here: {obstacle}")
 
 
 def _require_sum(model: Any) -> None:

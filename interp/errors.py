@@ -36,6 +36,10 @@ class HookNeverFiredError(RuntimeError):
     """An edit at a point that no forward pass reached while it was installed."""
 
 
+class DiscardedEditError(RuntimeError):
+    """An edit that the model throws away, or that does not reach all of what its point is named after."""
+
+
 class CompiledModelError(RuntimeError):
     """A model under `torch.compile`, whose graph may have been traced without the hooks it is to be given."""
 

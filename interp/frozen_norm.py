@@ -57,10 +57,12 @@ def frozen_norm(model: Any, recorded: Mapping[str, Tensor], norm: str) -> Frozen
     scale = scale[:, :, 0] if scale.ndim == 4 else scale
     module = attrgetter(norm)(model)
     weight, bias = getattr(module, "w", None), getattr(module, "b", None)
+    # A bridge keeps Gemma's weights as they were saved, one less than what is multiplied with.
+    offset = 1.0 if getattr(module, "uses_weight_offset", False) else 0.0
     return FrozenNorm(
         scale,
         _centres(model.cfg, norm),
-        weight.detach().double() if isinstance(weight, Tensor) else torch.ones(1, **like),
+        offset + weight.detach().double() if isinstance(weight, Tensor) else torch.ones(1, **like),
         bias.detach().double() if isinstance(bias, Tensor) else torch.zeros(d_model, **like),
     )
 

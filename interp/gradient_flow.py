@@ -1,10 +1,13 @@
 """How the gradient of the loss grows or shrinks on its way down the stream."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from .hooks import edited
 
 
 @torch.enable_grad()
@@ -13,19 +16,25 @@ def gradient_lengths(
 ) -> Float[Tensor, "place batch"]:
     """|dL/dx| of each prompt's loss, x the whole stream before the first block and after each, in float64.
 
-    The model runs block by block, so that no gradient of a weight is kept.
+    Nothing before the first block is differentiated.
 
     Args:
         counted: which predictions the loss is the mean of.
     """
-    n_layers = model.cfg.n_layers
-    with torch.no_grad():
-        start = model(tokens, stop_at_layer=0)
-    streams = [start.detach().requires_grad_()]
-    for layer in range(n_layers):
-        streams.append(model(streams[-1], start_at_layer=layer, stop_at_layer=layer + 1))
-    logits = model(streams[-1], start_at_layer=n_layers)
+    first = "blocks.0.hook_resid_pre"
+    names = [first, *(f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers))]
+    streams: dict[str, Tensor] = {}
+
+    def kept(name: str) -> Callable[[Tensor], Tensor]:
+        def keep(stream: Tensor) -> Tensor:
+            streams[name] = stream.detach().requires_grad_() if name == first else stream
+            return streams[name]
+
+        return keep
+
+    with edited(model, {name: kept(name) for name in names}, allow_nonfinite=True):
+        logits = model(tokens)
     log_probs = logits[:, :-1].double().log_softmax(dim=-1)
     loss = -log_probs.gather(-1, tokens[:, 1:, None].to(logits.device)).squeeze(-1)[:, counted].mean(dim=1).sum()
-    gradients = torch.autograd.grad(loss, streams)
+    gradients = torch.autograd.grad(loss, [streams[name] for name in names])
     return torch.stack([gradient.double().flatten(1).norm(dim=1) for gradient in gradients])

@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .bridge_points import instead, is_bridge, past_the_mlp, why_discarded
+from .carried import Carried
 from .errors import (
     CompiledModelError,
+    DiscardedEditError,
     EmptyMatchError,
     HookNeverFiredError,
     HookReturnError,
@@ -80,6 +83,7 @@ def edited(
         UnchangedError: an edit returned None and did nothing; or under `must_change`, what it was given.
         NonFiniteError: an edit's result is not finite.
         HookNeverFiredError: an edit's point was never reached, or no forward pass was run.
+        DiscardedEditError: a TransformerBridge would throw the edit's result away.
     """
     _refuse_compiled(model)
     cells = [_cell(model, place) for place in edits]
@@ -88,22 +92,29 @@ def edited(
     block = _Block(must_change, cast, allow_nonfinite, {str(cell): 0 for cell in cells})
     hooks = [_Hook(block, cell, edit) for cell, edit in zip(cells, edits.values(), strict=True)]
     points = [model.hook_dict[cell.name] for cell in cells]
+    beside: list[tuple[Any, Callable[..., Any]]] = [watched for hook in hooks for watched in hook.watched(model)]
     outside = _acting.get()
     try:
         for point, hook in zip(points, hooks, strict=True):
             point.add_hook(hook)
+        for point, function in beside:
+            point.add_hook(function, prepend=True)
         _acting.set((*outside, block))
         yield block.fired
     finally:
         block.open = False
         for point, hook in zip(points, hooks, strict=True):
             _remove(point, hook)
+        for point, function in beside:
+            _remove(point, function)
         _acting.set(outside)
     silent = [name for name, times in block.fired.items() if not times]
     if must_fire and silent:
         others = f", nor did {len(silent) - 1} other{'s' if silent[2:] else ''}" if silent[1:] else ""
+        hint = instead(silent[0]) if is_bridge(model) else None
         raise HookNeverFiredError(
             f"the edit at {silent[0]} did not fire{others}: no forward pass reached it inside the block, in this thread"
+            + (f"; of a bridge whose point never fires: {hint}" if hint else "")
         )
 
 
@@ -125,9 +136,9 @@ def _refuse_compiled(model: HookedModel) -> None:
             )
 
 
-def _remove(point: Any, hook: "_Hook") -> None:
-    # By the identity of our own function: a handle list kept here could miss the hook an interrupt arrived at.
-    for handle in [handle for handle in point.fwd_hooks if handle.user_hook is hook]:
+def _remove(point: Any, hook: Callable[..., Any]) -> None:
+    # By our own function: a handle list kept here could miss the hook an interrupt arrived at.
+    for handle in [handle for handle in point.fwd_hooks if hook == handle.user_hook]:
         handle.hook.remove()
         point.fwd_hooks.remove(handle)
 
@@ -140,6 +151,19 @@ class _Hook:
         self.cell = cell
         self.edit = edit
         self.takes_site = _takes_two(edit)
+        self.discarded: str | None = None
+        self.carried: Carried | None = None
+
+    def watched(self, model: HookedModel) -> list[tuple[Any, Callable[..., Any]]]:
+        """The functions that must stand at other points for the edit to do what its point is named after."""
+        self.discarded = why_discarded(model, self.cell.name)
+        elsewhere = past_the_mlp(model, self.cell.name)
+        if elsewhere is None:
+            return []
+        points = model.hook_dict
+        point, written, end = (points[name] for name in (self.cell.name, *elsewhere))
+        self.carried = Carried(self.cell.name, point, written, lambda: self.block in _acting.get())
+        return [(written, self.carried.mlp), (end, self.carried.end)]
 
     def __call__(self, activation: Tensor, hook: Any = None) -> Tensor | None:
         acting = _acting.get()
@@ -156,7 +180,12 @@ class _Hook:
             raise
         finally:
             _acting.reset(token)
-        return self.cell.written(activation, self.checked(value, given, selected))
+        result = self.cell.written(activation, self.checked(value, given, selected))
+        if self.discarded is not None and not torch.equal(result, activation):
+            raise DiscardedEditError(f"the bridge throws away what the edit at {self.cell} returns: {self.discarded}")
+        if self.carried is not None:
+            self.carried.keep(activation, result)
+        return result
 
     def checked(self, value: object, given: Tensor, before: Tensor) -> Tensor:
         """The edit's result, fit to stand in for the activation."""

@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .biases import bias
 from .errors import NotASumError
 from .frozen_norm import FrozenNorm, frozen_norm, scale_point
-from .residual import require_sum
+from .residual import embedding_points, require_sum
 
 Stream = Float[Tensor, "*term batch pos d_model"]
 
@@ -136,7 +137,7 @@ def frozen_model(model: Any, tokens: Int[Tensor, "batch pos"]) -> FrozenModel:
         NotASumError: a model with MLPs, which no pattern makes linear, or with post-norm blocks.
     """
     require_attention_only(model)
-    embeddings = [name for name in ("hook_embed", "hook_pos_embed") if name in model.hook_dict]
+    embeddings = embedding_points(model)
     layers = range(model.cfg.n_layers)
     norms = [f"blocks.{layer}.{norm}" for layer in layers for norm in ("ln1", "ln1_post")]
     scales = [point for norm in [*norms, "ln_final"] for point in scale_point(model, norm)]
@@ -168,18 +169,17 @@ def require_attention_only(model: Any) -> None:
 def _frozen_layer(model: Any, recorded: Mapping[str, Tensor], layer: int) -> FrozenLayer:
     attention, n_heads = model.blocks[layer].attn, model.cfg.n_heads
 
-    def weight(name: str) -> Tensor:
-        matrix = getattr(attention, name).detach().double()
-        return matrix.repeat_interleave(n_heads // len(matrix), dim=0)
+    def for_each_head(matrix: Tensor) -> Tensor:
+        return matrix.detach().double().repeat_interleave(n_heads // len(matrix), dim=0)
 
     return FrozenLayer(
         recorded[f"blocks.{layer}.attn.hook_pattern"].double(),
         frozen_norm(model, recorded, f"blocks.{layer}.ln1"),
         frozen_norm(model, recorded, f"blocks.{layer}.ln1_post"),
-        weight("W_V"),
-        weight("W_O"),
-        weight("b_V"),
-        attention.b_O.detach().double(),
+        for_each_head(attention.W_V),
+        for_each_head(attention.W_O),
+        for_each_head(bias(attention, "b_V", attention.W_V)),
+        bias(attention, "b_O", attention.W_O),
     )
 
 

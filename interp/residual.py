@@ -6,7 +6,7 @@ through it at the scale of the run, and its bias is a component of its own (`L0 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .biases import bias
+from .bridge_points import is_bridge
 from .errors import NotASumError, UnknownPointError
 from .frozen_norm import FrozenNorm, frozen_norm, scale_point
 
 Kind = Literal["embedding", "head", "mlp", "bias"]
+
+SHARE_OF_ROUNDING = 1e4
+"""How many units of rounding a sum over all blocks of a bridge may be off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +71,26 @@ def residual_writes(model: Any, tokens: Int[Tensor, "batch pos"], stream: str) -
     """The components that sum to the stream at a site (`blocks.2.hook_resid_mid`), in the order of the forward pass.
 
     Raises:
-        NotASumError: the stream is normalised itself (post-norm blocks).
+        NotASumError: the stream is normalised itself (post-norm blocks); or it is a bridge's, and the sum is another.
         UnknownPointError: no stream of that name.
     """
-    _, recorded = model.run_with_cache(tokens, names_filter=writing_points(model, stream))
-    return writes(model, dict(recorded), stream)
+    _, recorded = model.run_with_cache(tokens, names_filter=[*writing_points(model, stream), stream])
+    found = writes(model, dict(recorded), stream)
+    require_sum_of(model, found, recorded[stream])
+    return found
 
 
 def last_stream(model: Any) -> str:
     """The name of the stream that the final norm reads."""
     return f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+
+
+def embedding_points(model: Any) -> list[str]:
+    """The hook names of what the stream begins with; other positions are fired there too."""
+    added = ["hook_embed"]
+    if getattr(model.cfg, "positional_embedding_type", "standard") not in ("rotary", "shortformer"):
+        added.append("hook_pos_embed")
+    return [name for name in added if name in model.hook_dict]
 
 
 def writing_points(model: Any, stream: str) -> list[str]:
@@ -84,7 +99,7 @@ def writing_points(model: Any, stream: str) -> list[str]:
     Raises:
         NotASumError, UnknownPointError: as `residual_writes`.
     """
-    names = [name for name in ("hook_embed", "hook_pos_embed") if name in model.hook_dict]
+    names = embedding_points(model)
     for layer, branch in _branches(model, stream):
         block = f"blocks.{layer}"
         names.append(f"{block}.attn.hook_z" if branch == "attn" else f"{block}.mlp.hook_post")
@@ -121,15 +136,17 @@ def _heads(model: Any, recorded: Mapping[str, Tensor], layer: int, norm: FrozenN
     heads = [
         Write(f"L{layer}H{head}", "head", layer, z[:, :, head], W_O[head], norm) for head in range(model.cfg.n_heads)
     ]
-    return [*heads, Write(f"L{layer} b_O", "bias", layer, attention.b_O.detach().expand(*z.shape[:2], -1), None, norm)]
+    b_O = bias(attention, "b_O", W_O).to(W_O).expand(*z.shape[:2], -1)
+    return [*heads, Write(f"L{layer} b_O", "bias", layer, b_O, None, norm)]
 
 
 def _mlp(model: Any, recorded: Mapping[str, Tensor], layer: int, norm: FrozenNorm) -> list[Write]:
     neurons, mlp = recorded[f"blocks.{layer}.mlp.hook_post"], model.blocks[layer].mlp
-    bias = mlp.b_out.detach().expand(*neurons.shape[:2], -1)
+    W_out = mlp.W_out.detach()
+    b_out = bias(mlp, "b_out", W_out).to(W_out).expand(*neurons.shape[:2], -1)
     return [
-        Write(f"L{layer} MLP", "mlp", layer, neurons, mlp.W_out.detach(), norm),
-        Write(f"L{layer} b_out", "bias", layer, bias, None, norm),
+        Write(f"L{layer} MLP", "mlp", layer, neurons, W_out, norm),
+        Write(f"L{layer} b_out", "bias", layer, b_out, None, norm),
     ]
 
 
@@ -141,6 +158,24 @@ def require_sum(model: Any) -> None:
     """
     if getattr(model.cfg, "norm_placement", "pre") == "post":
         raise NotASumError("post-norm blocks normalise the stream itself, so it is no sum of what was written")
+
+
+def require_sum_of(model: Any, parts: Sequence[Write], stream: Float[Tensor, "batch pos d_model"]) -> None:
+    """Nothing, if the parts sum to the stream; asked of bridges alone, whose configs do not say all that blocks do.
+
+    Raises:
+        NotASumError: they do not; the message says by how much.
+    """
+    if not is_bridge(model):
+        return
+    expected = stream.double()
+    total = torch.stack([part.value() for part in parts]).sum(dim=0)
+    off = float((total - expected).abs().max() / expected.abs().max())
+    if off > SHARE_OF_ROUNDING * torch.finfo(stream.dtype).eps:
+        raise NotASumError(
+            f"embeddings, heads, MLPs and biases do not sum to the stream of this bridge: they are off by {off:.1e} of "
+            "its largest entry; its blocks scale or norm what is written in a way this library does not know"
+        )
 
 
 def _branches(model: Any, stream: str) -> list[tuple[int, Literal["attn", "mlp"]]]:

@@ -15,9 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .biases import bias
+from .bridge_points import is_bridge
 from .errors import NotASumError, OutOfRangeError, ShapeError
 from .frozen_norm import FrozenNorm, frozen_norm, scale_point
-from .residual import Write, writes, writing_points
+from .residual import SHARE_OF_ROUNDING, Write, writes, writing_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,8 @@ def score_terms(
     """The scores of one head at one query position of each prompt, by pair of writers, in float64.
 
     Raises:
-        NotASumError: post-norm blocks, queries and keys that are normed, positions that enter in an unknown way.
+        NotASumError: post-norm blocks, queries and keys that are normed, positions that enter in an unknown way; a
+            bridge whose terms sum to something else.
         OutOfRangeError: a layer, head or position that is not there.
     """
     _check(model, tokens, layer, head, queries)
@@ -95,7 +98,7 @@ def score_terms(
         visible = visible & (places <= queries[:, None])
     labels = (*(part.label for part in parts), "norm bias")
     cap = float(getattr(model.cfg, "attn_scores_soft_cap", None) or 0.0)
-    return ScoreTerms(
+    found = ScoreTerms(
         (*labels, "b_Q"),
         (*labels, "b_K"),
         torch.einsum("ube,vbke->buvk", query[:, :, 0], key) / _scale(model, layer),
@@ -105,6 +108,21 @@ def score_terms(
         _dropped(model, parts, norm, cap),
         max(cap, 0.0),
     )
+    _require_the_pattern(model, found)
+    return found
+
+
+def _require_the_pattern(model: Any, found: ScoreTerms) -> None:
+    # A bridge's config need not say all that its attention does. Its scores may be patterns, so the pattern is asked.
+    if not is_bridge(model):
+        return
+    pattern = found.summed().masked_fill(~found.visible, -torch.inf).softmax(dim=-1)
+    off = float((pattern - found.pattern).abs().max())
+    if off > SHARE_OF_ROUNDING * torch.finfo(model.cfg.dtype).eps:
+        raise NotASumError(
+            f"the terms do not sum to the scores of this bridge: its pattern is off by {off:.1e}; its attention scales "
+            "scores or turns queries and keys in a way that its config does not say"
+        )
 
 
 def _projected(
@@ -127,7 +145,11 @@ def _projected(
 
 def _of_head(model: Any, layer: int, head: int, name: str) -> Float[Tensor, "..."]:
     # Grouped heads share keys: there are fewer matrices than heads.
-    weight = getattr(model.blocks[layer].attn, name).detach().double()
+    attention = model.blocks[layer].attn
+    if name.startswith("b_"):
+        weight = bias(attention, name, getattr(attention, name.replace("b", "W", 1)))
+    else:
+        weight = getattr(attention, name).detach().double()
     return weight[head * weight.shape[0] // model.cfg.n_heads]
 
 
@@ -151,7 +173,9 @@ def _frequencies(model: Any, layer: int) -> Float[Tensor, " pair"]:
     if find is not None:
         return find(torch.float64)
     cfg = model.cfg
-    return 1 / cfg.rotary_base ** (torch.arange(0, cfg.rotary_dim, 2, dtype=torch.float64) / cfg.rotary_dim)
+    # A bridge need not say that all dimensions are turned.
+    turned = cfg.rotary_dim or cfg.d_head
+    return 1 / cfg.rotary_base ** (torch.arange(0, turned, 2, dtype=torch.float64) / turned)
 
 
 def _scale(model: Any, layer: int) -> float:

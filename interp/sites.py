@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 from jaxtyping import Shaped
 from torch import Tensor
 
+from .bridge_points import old_name
 from .errors import (
     AxisError,
     EmptyMatchError,
@@ -131,7 +132,7 @@ class Cell:
 
 
 def site(model: HookedModel, name: str) -> Site:
-    """The site of that name.
+    """The site of that name; TransformerBridge's own name of a place is known as well.
 
     Raises:
         UnknownPointError: the model has no such hook point; the message names the nearest.
@@ -139,7 +140,10 @@ def site(model: HookedModel, name: str) -> Site:
     """
     points = model.hook_dict
     if name not in points:
-        raise UnknownPointError(name, points)
+        known_as = old_name(name, *_mlp_and_norms(points))
+        if known_as not in points:
+            raise UnknownPointError(name, points)
+        name = known_as
     switch = _switched_off_by(model, name, points[name])
     if switch is not None:
         raise PointOffError(f"{name} is off and would never fire; call model.set_{switch}(True) first")
@@ -162,9 +166,8 @@ def sites(model: HookedModel, pattern: str, *, layers: Layers | None = None, all
         OutOfRangeError: a layer the model does not have, also as the end of a slice.
     """
     chosen = None if layers is None else _layers(layers, model.cfg.n_layers)
-    matches = re.compile(re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*")).fullmatch
     points = model.hook_dict
-    named = [name for name in points if matches(name) and (chosen is None or _layer(name) in chosen)]
+    named = _matching(points, pattern, chosen) or _matching(points, old_name(pattern, *_mlp_and_norms(points)), chosen)
     found = [name for name in named if _switched_off_by(model, name, points[name]) is None]
     if found or (allow_empty and not named):
         return [site(model, name) for name in found]
@@ -173,6 +176,17 @@ def sites(model: HookedModel, pattern: str, *, layers: Layers | None = None, all
     where = "" if chosen is None else f" in layers {sorted(chosen)}"
     near = did_you_mean(pattern.replace("*", "0"), points)
     raise EmptyMatchError(f"{pattern!r} matches none of the {len(points)} hook points{where}.{near}")
+
+
+def _matching(points: Iterable[str], pattern: str, layers: set[int] | None) -> list[str]:
+    matches = re.compile(re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*")).fullmatch
+    return [name for name in points if matches(name) and (layers is None or _layer(name) in layers)]
+
+
+def _mlp_and_norms(points: Iterable[str]) -> tuple[bool, bool]:
+    """Whether the MLPs have gates, and whether norms stand behind the layers."""
+    names = list(points)
+    return any(name.endswith("mlp.hook_pre_linear") for name in names), any(".ln1_post." in name for name in names)
 
 
 def _plain(at: SupportsIndex | slice) -> Index:
@@ -252,7 +266,11 @@ _AXES: dict[str, tuple[str, ...]] = {
 
 
 def _axes_by_name(name: str) -> tuple[str, ...]:
-    return _AXES.get(name.rpartition(".")[2], ())
+    # The norms of queries and keys fire with positions before heads in some bridges, behind them in others.
+    known = not name.endswith(
+        (".q_norm.hook_scale", ".q_norm.hook_normalized", ".k_norm.hook_scale", ".k_norm.hook_normalized")
+    )
+    return _AXES.get(old_name(name, gated=True).rpartition(".")[2], ()) if known else ()
 
 
 def _size(cfg: Any, axis: str) -> int | None:

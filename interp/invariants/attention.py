@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..biases import bias
+from ..bridge_points import of_transformers
 from .invariant import EXACT, Invariant
 from .reading import (
     attention_input,
@@ -100,6 +102,8 @@ def _rotary_product(
 def unknown_positions(model: Any) -> str | None:
     """The obstacle of scores that are no bilinear form, or of positions that enter them in another way."""
     kind = positions(model)
+    if of_transformers(model) and kind == "rotary":
+        return "a bridge's config does not say by how much positions turn queries and keys, nor how scores are scaled"
     if getattr(model.cfg, "use_qk_norm", False):
         return "queries and keys are normed before their product"
     if kind in ("standard", "none"):
@@ -129,7 +133,7 @@ def heads_off_their_sum(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     errors = []
     for layer, (z, attn_out) in enumerate(by_layer(model, tokens, "attn.hook_z", "hook_attn_out")):
         W_O, block = head_weights(model, layer, "W_O"), model.blocks[layer]
-        total = torch.einsum("bphe,hed->bphd", z, W_O).sum(dim=2) + block.attn.b_O.double()
+        total = torch.einsum("bphe,hed->bphd", z, W_O).sum(dim=2) + bias(block.attn, "b_O", W_O)
         if getattr(model.cfg, "use_normalization_before_and_after", False) and hasattr(block, "ln1_post"):
             total = block.ln1_post(total.to(model.cfg.dtype)).double()
         errors.append(deviation(attn_out, total))

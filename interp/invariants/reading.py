@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from ..biases import bias
+from ..bridge_points import of_transformers, window
 from ..hooks import edited
 
 
@@ -65,7 +67,11 @@ def attention_input(model: Any, layer: int, resid_pre: Float[Tensor, "batch pos 
 
 def head_weights(model: Any, layer: int, name: str) -> Float[Tensor, "head ..."]:
     """W_Q, W_K, W_V, W_O, b_Q, b_K or b_V of a layer in float64, one for each query head."""
-    weight = getattr(model.blocks[layer].attn, name).detach().double()
+    attention = model.blocks[layer].attn
+    if name.startswith("b_"):
+        weight = bias(attention, name, getattr(attention, name.replace("b", "W", 1)))
+    else:
+        weight = getattr(attention, name).detach().double()
     return weight.repeat_interleave(model.cfg.n_heads // weight.shape[0], dim=0)
 
 
@@ -91,6 +97,8 @@ def visible(model: Any, layer: int, length: int) -> Bool[Tensor, "query key"]:
 
 def window_of(model: Any, layer: int) -> int | None:
     """The local window of a layer, or None where it sees everything its mask allows."""
+    if of_transformers(model):
+        return window(model, layer)
     cfg = model.cfg
     local = getattr(cfg, "use_local_attn", False) and cfg.attn_types and cfg.attn_types[layer] == "local"
     return cfg.window_size if local else None

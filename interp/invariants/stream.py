@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..hooks import edited
+from ..residual import embedding_points
 from .invariant import EXACT, Invariant
 from .reading import activations, deviation, soft_capped, stream_is_normalised, worst
 
@@ -19,7 +20,7 @@ def writers(model: Any, layer: int) -> list[str]:
 
 def embeddings(model: Any) -> list[str]:
     """The points at which the stream begins."""
-    return [name for name in ("hook_embed", "hook_pos_embed") if name in model.hook_dict]
+    return embedding_points(model)
 
 
 def _written(model: Any, tokens: Int[Tensor, "batch pos"]) -> tuple[Float[Tensor, "component batch pos d_model"], list]:
