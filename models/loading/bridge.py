@@ -44,6 +44,7 @@ def read_bridge(bridge: Any, tokenizer: Any = None) -> Source:
         weights=Weights(weights, lambda name: weights[name].detach().clone(), _dtype(inner), "the bridge"),
         tokenizer=tokenizer or bridge.tokenizer,
         name=config.name_or_path or type(inner).__name__,
+        config_origin=f"the config of the {type(inner).__name__} in the bridge",
     )
 
 

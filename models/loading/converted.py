@@ -38,13 +38,14 @@ def converted(
             does not ask for, values that are not finite.
         TokenizerError: the tokenizer knows more tokens than the model.
     """
-    family = families.of(source.config.get("model_type"))
-    fields = Fields(source.config, family.needed)
-    config = _config(source, family, fields, dtype or source.weights.dtype, device)
+    with source.naming_the_config():
+        family = families.of(source.config.get("model_type"))
+        fields = Fields(source.config, family.needed)
+        config = _config(source, family, fields, dtype or source.weights.dtype, device)
+        layout = family.layout(fields)
+        tied = bool(fields["tie_word_embeddings"])
+        fields.require_all_read()
     model = weightless(build, config)
-    layout = family.layout(fields)
-    tied = bool(fields["tie_word_embeddings"])
-    fields.require_all_read()
     state = Placing(layout, model.state_dict(), source.weights, config.dtype).state(config.n_layers, tied)
     state = family.rewritten(fields, state)
     assemble(model, state, config)
@@ -73,4 +74,4 @@ def _config(
             original_architecture=architectures[0],
         )
     except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"the config of {source.name} describes no model: {error}") from error
+        raise CheckpointError(f"it describes no model: {error}") from error

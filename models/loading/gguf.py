@@ -44,7 +44,13 @@ def read_gguf(path: str | Path, *, with_tokenizer: bool = True) -> Source:
     config = hugging_face_config(file, architecture)
     tokenizer = gguf_tokenizer(file) if with_tokenizer else None
     name = file.fields.get("general.name")
-    return Source(config, _weights(file, architecture, config), tokenizer, str(name or file.path.stem))
+    return Source(
+        config,
+        _weights(file, architecture, config),
+        tokenizer,
+        str(name or file.path.stem),
+        f"the metadata of {file.path}, in Hugging Face's terms",
+    )
 
 
 def _architecture(file: GgufFile) -> Architecture:

@@ -35,7 +35,7 @@ def read_hf_folder(folder: str | Path, name: str | None = None) -> Source:
     tokenizer = None
     if (folder / TOKENIZER).is_file():
         tokenizer = rebuilt_tokenizer(folder / TOKENIZER, _special_tokens(folder))
-    return Source(config, _weights(folder), tokenizer, name or folder.resolve().name)
+    return Source(config, _weights(folder), tokenizer, name or folder.resolve().name, str(folder / CONFIG))
 
 
 def is_hf_folder(folder: Path) -> bool:

@@ -29,7 +29,7 @@ def read_hf_model(model: Any, tokenizer: Any = None) -> Source:
     config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
     name = model.config.name_or_path or type(model).__name__
     weights = Weights(state, lambda name: state[name].detach().clone(), _dtype(model), type(model).__name__)
-    return Source(config, weights, tokenizer, name)
+    return Source(config, weights, tokenizer, name, f"the config of this {type(model).__name__}")
 
 
 def _dtype(model: Any) -> torch.dtype:

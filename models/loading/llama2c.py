@@ -71,7 +71,7 @@ def read_llama2c(path: str | Path, tokenizer_path: str | Path | None = None) -> 
     _require_rotary_tables(path, header, state)
     tokenizer = None if tokenizer_path is None else read_llama2c_tokenizer(tokenizer_path, header.vocab_size)
     weights = Weights(state, lambda name: _in_halves(name, state[name], header), torch.float32, str(path))
-    return Source(_config(header), weights, tokenizer, path.stem)
+    return Source(_config(header), weights, tokenizer, path.stem, f"the header of {path}")
 
 
 def _header(path: Path) -> Header:

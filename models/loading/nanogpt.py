@@ -59,9 +59,8 @@ def read_nanogpt(path: str | Path, tokenizer: Any = None, act_fn: Literal["gelu"
         "tie_word_embeddings": _is_tied(state),
     }
     dtype = max(state.values(), key=Tensor.numel).dtype
-    return Source(
-        config, Weights(state, lambda name: _as_gpt2(name, state[name]), dtype, str(path)), tokenizer, "nanogpt"
-    )
+    weights = Weights(state, lambda name: _as_gpt2(name, state[name]), dtype, str(path))
+    return Source(config, weights, tokenizer, "nanogpt", f"the model_args of {path}")
 
 
 def _sizes(path: str | Path, args: Mapping[str, Any]) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """A checkpoint under Hugging Face's names, before it is one of our models."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import CheckpointError
 from .weights import Weights
 
 
@@ -16,9 +18,19 @@ class Source:
         weights: the tensors by the names that `transformers` gives them.
         tokenizer: a `transformers` tokenizer, or None.
         name: what the model is called.
+        config_origin: where the config was read, for messages.
     """
 
     config: Mapping[str, Any]
     weights: Weights
     tokenizer: Any
     name: str
+    config_origin: str
+
+    @contextmanager
+    def naming_the_config(self) -> Iterator[None]:
+        """Within the block, errors begin with the place that the config was read from."""
+        try:
+            yield
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.config_origin}: {error}") from error

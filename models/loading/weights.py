@@ -71,7 +71,7 @@ class Weights:
         if self._missing or self.remaining:
             raise CheckpointError(
                 f"{self.origin} does not hold this model's weights: missing {_listed(self._missing)}; "
-                f"without a place {_listed(sorted(self.remaining))}. Either its config.json describes another model, "
+                f"without a place {_listed(sorted(self.remaining))}. Either its config describes another model, "
                 "or the file is not whole"
             )
 

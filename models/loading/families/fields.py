@@ -19,6 +19,21 @@ HARMLESS = frozenset({
     "summary_proj_to_labels", "summary_first_dropout", "reorder_and_upcast_attn", "is_decoder",
 })  # fmt: skip
 
+# What other architectures have, or `transformers` reads in any config, with the values that leave it off.
+_ELSEWHERE: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys((
+        "sliding_window", "attention_chunk_size", "layer_types", "no_rope_layers", "use_sliding_window",
+        "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "clip_qkv", "alibi",
+        "attention_bias", "mlp_bias", "qk_layernorm", "use_qk_norm", "use_parallel_residual",
+        "num_experts", "num_local_experts", "n_routed_experts", "add_cross_attention",
+        "scale_attn_by_inverse_layer_idx", "use_bidirectional_attention",
+    ), (None, False, 0, [])),
+    **dict.fromkeys((
+        "attention_multiplier", "residual_multiplier", "embedding_multiplier", "logits_scaling", "logit_scale",
+    ), (None, 1)),
+    "is_causal": (None, True),
+}  # fmt: skip
+
 
 class Fields:
     """The config as `transformers` understands it: old names translated, defaults filled in.
@@ -29,17 +44,18 @@ class Fields:
     def __init__(self, given: Mapping[str, Any], needed: tuple[str, ...]) -> None:
         from transformers import AutoConfig  # heavy, and needed only for checkpoints of its own
 
-        if given.get("quantization_config"):
-            raise refused("quantization_config", given["quantization_config"])
+        for name in ("quantization_config", "compression_config"):
+            if given.get(name):
+                raise refused(name, given[name])
         model_type = str(given.get("model_type"))
         try:
             config = AutoConfig.for_model(model_type, **{k: v for k, v in given.items() if k != "model_type"})
         except Exception as error:  # its validators raise errors of several packages
-            raise CheckpointError(f"config.json is no config of a {model_type!r} model: {error}") from error
+            raise CheckpointError(f"this is no config of a {model_type!r} model: {error}") from error
         names = {theirs: ours for ours, theirs in config.attribute_map.items()}
         missing = [name for name in needed if given.get(name) is None and given.get(names.get(name, name)) is None]
         if missing:
-            raise CheckpointError(f"config.json lacks {', '.join(missing)}")
+            raise CheckpointError(f"{', '.join(missing)} is missing")
         self._values: dict[str, Any] = config.to_dict()
         self._class = type(config)
         self._read: set[str] = set()
@@ -76,8 +92,12 @@ class Fields:
         """Nothing, if every option of this architecture was read, is harmless or has its default.
 
         Raises:
-            CheckpointError: an option that a later version of `transformers` added, and that is on.
+            CheckpointError: an option that is on, and that a later version of `transformers` added or that this
+                architecture does not have.
         """
+        for name, off in _ELSEWHERE.items():
+            if name not in self._read and self._values.get(name) not in off:
+                raise refused(name, self._values[name])
         for field in fields(self._class):
             name = field.name
             if name in self._read | HARMLESS | general_fields() or name not in self._values:

@@ -39,7 +39,7 @@ def rotary(rope: Mapping[str, Any], d_head: int, partial: bool = False) -> dict[
     needed = _NEEDED.get(rope.get("rope_type", "default"), ())
     missing = [name for name in ("rope_theta", *needed) if not isinstance(rope.get(name), (int, float))]
     if missing:
-        raise CheckpointError(f"config.json lacks {', '.join(missing)} among its rope_parameters")
+        raise CheckpointError(f"{', '.join(missing)} is missing among the rope_parameters")
     share = rope.get("partial_rotary_factor") or 1.0
     if share != 1.0 and not partial:
         raise refused("partial_rotary_factor", share)
