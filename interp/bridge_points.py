@@ -58,12 +58,12 @@ def of_transformers(model: Any) -> bool:
 
 
 def window(model: Any, layer: int) -> int | None:
-    """How many keys a layer of such a bridge sees, as the wrapped attention says; None for all of them."""
-    attention = model.blocks[layer].attn.original_component
-    if getattr(attention, "attention_type", None) == "local":
-        return int(attention.config.window_size)
-    found = getattr(attention, "sliding_window", None)
-    return None if found is None else int(found)
+    """How many keys a layer of such a bridge sees, as the wrapped model's config says; None for all of them."""
+    config = model.original_model.config
+    if "local" in (getattr(config, "attention_layers", None) or [])[layer : layer + 1]:
+        return int(config.window_size)
+    kinds, found = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
+    return None if found is None or (kinds and kinds[layer] != "sliding_attention") else int(found)
 
 
 def old_name(name: str, gated: bool = False, normed: bool = False) -> str:
