@@ -65,6 +65,11 @@ def _can_write(model: Any, text: str) -> bool:
     return len(ids) > 1 and getattr(model.tokenizer, "unk_token_id", None) not in ids.tolist()
 
 
+def none_given(own: str) -> Prompts:
+    """No tokens, for an analysis that reads prompts of its own, which in words are called so."""
+    return Prompts(torch.zeros(0, 0, dtype=torch.long), own)
+
+
 def pair(model: Any, clean: str, corrupted: str) -> Prompts:
     """Two prompts of equal token length, clean first.
 

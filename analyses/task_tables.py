@@ -36,9 +36,12 @@ def head_tables(found: Sequence[Asked]) -> dict[str, pd.DataFrame]:
 
 def strongest(table: pd.DataFrame) -> pd.DataFrame:
     """The heads beyond chance, the largest share first."""
-    certain = table[table["beyond_chance"]]
-    order = certain["share"].abs().sort_values(ascending=False, kind="stable").index
-    return certain.loc[order]
+    return by_share(table[table["beyond_chance"]])
+
+
+def by_share(table: pd.DataFrame) -> pd.DataFrame:
+    """The heads, the largest share first."""
+    return table.loc[table["share"].abs().sort_values(ascending=False, kind="stable").index]
 
 
 def _row(one: Asked) -> dict[str, object]:

@@ -16,10 +16,13 @@ from .errors import NotApplicableError, OptionError
 from .patching_figures import head_figure
 from .result import Result
 from .task_runs import Asked, Refused, asked
-from .task_tables import head_tables, task_table
+from .task_tables import by_share, head_tables, task_table
 from .task_verdict import headline, numbers, verdict
 
 FIRST_ASKED = "induction,ioi,capitals,agreement"
+
+OWN_PROMPTS = "the tasks' own prompts"
+"""What is read instead of given text."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def _result(found: list[Asked], refused: list[Refused]) -> Result:
         question="Which tasks does the model do, and which heads carry what tells their prompts apart?",
         verdict=verdict(found, heads, refused),
         numbers=numbers(found, heads),
-        tables={"Tasks": task_table(found), **{f"Heads: {name}": table for name, table in heads.items()}},
+        tables={"Tasks": task_table(found), **{f"Heads: {name}": by_share(table) for name, table in heads.items()}},
         figures={f"Heads: {name}": head_figure(table) for name, table in heads.items()},
         identities=verified([one.effects.verification for one in found if one.effects is not None]),
         what_it_is="Pairs of prompts of each task: after the clean one a certain token is right, in the corrupted one "

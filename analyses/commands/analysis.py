@@ -12,7 +12,7 @@ import torch
 from ..catalogue import ANALYSES, analysis
 from ..manifest import manifest
 from ..model_source import ModelSource
-from ..prompts import prompts
+from ..prompts import none_given, prompts
 from ..rendering import as_dict, as_json, as_text, require_valid, save
 from .arguments import model_argument, output_options, require_one_input, text_options
 from .loaded import loaded
@@ -25,16 +25,18 @@ def command(name: str) -> click.Command:
     module = analysis(name)
     own = click_options(module.Options)
 
+    own_prompts: str | None = getattr(module, "OWN_PROMPTS", None)
+
     @click.command(name, help=f"{ANALYSES[name]}\n\n{_first_line(module.__doc__)}")
     @model_argument
-    @text_options
+    @(text_options if own_prompts is None else lambda command: command)
     @output_options
     def run(
         source: ModelSource,
-        texts: tuple[str, ...],
-        ids: tuple[list[int], ...],
         folder: Path | None,
         json_wanted: bool,
+        texts: tuple[str, ...] = (),
+        ids: tuple[list[int], ...] = (),
         **chosen: Any,
     ) -> None:
         require_one_input(texts, ids)
@@ -43,7 +45,7 @@ def command(name: str) -> click.Command:
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         model = loaded(source)
-        given = prompts(model, source, texts, ids)
+        given = prompts(model, source, texts, ids) if own_prompts is None else none_given(own_prompts)
         note(f"{source.name} on {given.origin}")
         with doing(name), torch.no_grad():
             result = module.run(model, given.tokens, options)

@@ -1,10 +1,14 @@
 """`interp tasks`: what a hand-made model does is found; what it cannot be asked or does not do is said."""
 
+import json
 import math
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from analyses import exit_codes
+from analyses.cli import cli
 from analyses.errors import NotApplicableError, OptionError
 from analyses.task_runs import asked, is_done
 from analyses.tasks import Options, run
@@ -26,6 +30,7 @@ def test_the_head_that_does_it_is_found_and_no_other(direction):
     assert heads.loc["L1H0", "share"] == pytest.approx(1.0)
     assert heads.loc["L1H0", "beyond_chance"]
     assert heads["beyond_chance"].sum() == 1
+    assert heads.index[0] == "L1H0"
     assert result.numbers["induction_right"] == 1.0
     assert result.numbers["induction_strongest_head"] == "L1H0"
     assert result.finding == "It does 1 of the 1 tasks that it was asked: induction."
@@ -102,3 +107,16 @@ def test_few_templates_name_no_head(monkeypatch):
     assert "with so few templates no p is below 0.12, so no head is named" in result.verdict
     assert "induction_strongest_head" not in result.numbers
     assert math.isclose(result.tables["Heads: induction"]["share"].max(), 1.0, rel_tol=1e-9)
+
+
+def test_the_command_takes_no_text_and_says_whose_prompts_were_read(model_folder, monkeypatch):
+    given = CliRunner().invoke(cli, ["tasks", str(model_folder), "--prompt", "one two"])
+    assert given.exit_code == exit_codes.USAGE
+    assert "No such option '--prompt'" in given.stderr
+    result = run(induction_model(), TOKENS, INDUCTION)
+    monkeypatch.setattr("analyses.tasks.run", lambda model, tokens, options: result)
+    found = CliRunner().invoke(cli, ["tasks", str(model_folder), "--json"])
+    assert found.exit_code == exit_codes.OK, found.output
+    assert "tiny on the tasks' own prompts" in found.stderr
+    manifest = json.loads(found.stdout)["manifest"]
+    assert (manifest["tokens"], manifest["tokens_shape"]) == ("the tasks' own prompts", [0, 0])
