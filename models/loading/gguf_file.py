@@ -41,17 +41,26 @@ class StoredTensor:
 
 
 @dataclass(frozen=True)
-class GgufFile:
-    """A file that is open for reading.
+class Described:
+    """A file and what it says of itself.
 
     Attributes:
         fields: the metadata by name: numbers, truth values, texts, and lists of these.
-        tensors: by name, in the order of the file.
-        data: the bytes of the whole file, mapped and not read.
     """
 
     path: Path
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GgufFile(Described):
+    """A file that is open for reading.
+
+    Attributes:
+        tensors: by name, in the order of the file.
+        data: the bytes of the whole file, mapped and not read.
+    """
+
     tensors: dict[str, StoredTensor]
     data: mmap.mmap
 

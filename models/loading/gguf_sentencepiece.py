@@ -9,14 +9,14 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers
 
 from ..errors import CheckpointError
-from .gguf_file import GgufFile
+from .gguf_file import Described
 
 _SPACE = "\u2581"
 _ORDINARY = 1
 _KEY = "tokenizer.ggml."
 
 
-def sentencepiece_merging(file: GgufFile, tokens: list[str]) -> Tokenizer:
+def sentencepiece_merging(file: Described, tokens: list[str]) -> Tokenizer:
     """The tokenizer whose merges the tokens' scores give, without special tokens.
 
     Raises:
@@ -51,7 +51,7 @@ def _spaces(prefix: bool) -> tuple[Any, Any]:
     return normalizers.Sequence(written), decoders.Sequence(read)
 
 
-def _of_every_token(file: GgufFile, name: str, n_tokens: int) -> list[Any]:
+def _of_every_token(file: Described, name: str, n_tokens: int) -> list[Any]:
     numbers = file.fields.get(f"{_KEY}{name}")
     if not isinstance(numbers, list) or len(numbers) != n_tokens or isinstance(numbers[0], str):
         raise CheckpointError(f"{file.path} has {n_tokens} tokens, and no number for each in {_KEY}{name}")

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..errors import CheckpointError
-from .gguf_file import GgufFile
+from .gguf_file import Described
 from .gguf_sentencepiece import sentencepiece_merging
 from .gguf_splits import SPLITS, Splits
 
@@ -23,7 +23,7 @@ _SPECIAL = {
 }
 
 
-def gguf_tokenizer(file: GgufFile) -> Any:
+def gguf_tokenizer(file: Described) -> Any:
     """The tokenizer of the file as a `transformers.PreTrainedTokenizerFast`, or None if it has none.
 
     Bytes are merged in pieces that the rule of the file's `tokenizer.ggml.pre` cuts, SentencePiece's tokens by their
@@ -53,7 +53,7 @@ def gguf_tokenizer(file: GgufFile) -> Any:
     return _as_transformers(file, backend, special)
 
 
-def _as_transformers(file: GgufFile, backend: Tokenizer, special: dict[str, str]) -> Any:
+def _as_transformers(file: Described, backend: Tokenizer, special: dict[str, str]) -> Any:
     from transformers import PreTrainedTokenizerFast  # heavy, and needed only where text meets a model
 
     tokenizer = PreTrainedTokenizerFast(
@@ -65,14 +65,14 @@ def _as_transformers(file: GgufFile, backend: Tokenizer, special: dict[str, str]
     return tokenizer
 
 
-def _splits(file: GgufFile) -> Splits:
+def _splits(file: Described) -> Splits:
     rule = file.fields.get(f"{_KEY}pre")
     if rule not in SPLITS:
         raise _refused(file, f"text cut by the rule {rule!r} (tokenizer.ggml.pre; known: {', '.join(SPLITS)})")
     return SPLITS[rule]
 
 
-def _bpe(file: GgufFile, tokens: list[str], splits: Splits) -> Tokenizer:
+def _bpe(file: Described, tokens: list[str], splits: Splits) -> Tokenizer:
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in _texts(file, "merges"))]
     wrong = [merge for merge in merges if not all(merge) or " " in merge[1]]
     if wrong:
@@ -95,7 +95,7 @@ def _bpe(file: GgufFile, tokens: list[str], splits: Splits) -> Tokenizer:
     return backend
 
 
-def _added(file: GgufFile, tokens: list[str]) -> list[AddedToken]:
+def _added(file: Described, tokens: list[str]) -> list[AddedToken]:
     # They are found in a text before it is cut, as the characters they are.
     kinds = file.fields.get(f"{_KEY}token_type", [])
     if not isinstance(kinds, list) or (kinds and len(kinds) != len(tokens)):
@@ -108,7 +108,7 @@ def _added(file: GgufFile, tokens: list[str]) -> list[AddedToken]:
     ]
 
 
-def _begin(file: GgufFile, backend: Tokenizer, begins: bool, bos: str | None, tokens: list[str]) -> None:
+def _begin(file: Described, backend: Tokenizer, begins: bool, bos: str | None, tokens: list[str]) -> None:
     if file.fields.get(f"{_KEY}add_eos_token"):
         raise _refused(file, "a tokenizer that ends every text with a token (add_eos_token)")
     if not file.fields.get(f"{_KEY}add_bos_token", begins):
@@ -120,21 +120,21 @@ def _begin(file: GgufFile, backend: Tokenizer, begins: bool, bos: str | None, to
     )
 
 
-def _texts(file: GgufFile, name: str) -> list[str]:
+def _texts(file: Described, name: str) -> list[str]:
     texts = file.fields.get(f"{_KEY}{name}")
     if not isinstance(texts, list) or not texts or not isinstance(texts[0], str):
         raise CheckpointError(f"{file.path} has a tokenizer without a list of {name} ({_KEY}{name})")
     return texts
 
 
-def _token_at(file: GgufFile, key: str, tokens: list[str]) -> int | None:
+def _token_at(file: Described, key: str, tokens: list[str]) -> int | None:
     at = file.fields.get(f"{_KEY}{key}")
     if at is not None and (not isinstance(at, int) or not 0 <= at < len(tokens)):
         raise CheckpointError(f"{file.path} has {_KEY}{key}={at!r}; the tokens are 0 to {len(tokens) - 1}")
     return at
 
 
-def _refused(file: GgufFile, what: str) -> CheckpointError:
+def _refused(file: Described, what: str) -> CheckpointError:
     return CheckpointError(
         f"{file.path} has {what}, which is not read here. models.loading.gguf.read_gguf(path, with_tokenizer=False) "
         "reads the weights alone"

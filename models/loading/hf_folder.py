@@ -1,6 +1,5 @@
 """Hugging Face folders: `config.json`, safetensors in one file or several, the tokenizer. Nothing is unpickled."""
 
-import json
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
-from .saved_tokenizer import TOKENIZER, rebuilt_tokenizer
+from .hf_tokenizer import hf_tokenizer
+from .json_file import read_json
 from .source import Source
 from .weights import Weights
 
@@ -18,44 +18,27 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
-def read_hf_folder(folder: str | Path, name: str | None = None) -> Source:
+def read_hf_folder(folder: str | Path, name: str | None = None, *, with_tokenizer: bool = True) -> Source:
     """The checkpoint in a folder that `save_pretrained` wrote. The weights are read when they are asked for.
 
     Args:
         name: what the model is called (default: the folder's name).
+        with_tokenizer: whether the folder's tokenizer is read too; one that we cannot read is an error.
 
     Raises:
-        CheckpointError: files that are missing, damaged or pickled.
+        CheckpointError: files that are missing, damaged or pickled, or a tokenizer that is not read.
     """
     folder = Path(folder)
     config = read_json(folder / CONFIG)
-    tokenizer = None
-    if (folder / TOKENIZER).is_file():
-        tokenizer = rebuilt_tokenizer(folder / TOKENIZER, _special_tokens(folder))
+    tokenizer = hf_tokenizer(folder) if with_tokenizer else None
     return Source(config, _weights(folder), tokenizer, name or folder.resolve().name, str(folder / CONFIG))
 
 
 def is_hf_folder(folder: Path) -> bool:
     """Whether the folder has a `config.json` with names that Hugging Face's have and ours have not."""
     return (folder / CONFIG).is_file() and bool({"model_type", "architectures"} & read_json(folder / CONFIG).keys())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        CheckpointError: it cannot be read, or holds something else.
-    """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable JSON file: {error}") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path} holds a {type(fields).__name__} where an object is expected")
-    return fields
 
 
 def _weights(folder: Path) -> Weights:
@@ -113,11 +96,3 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="pt", backend="pread")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
-
-
-def _special_tokens(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    settings = read_json(path) if path.is_file() else {}
-    # A token is stored as its text, or as an object that describes it.
-    given = {name: settings.get(name) for name in _SPECIAL_TOKENS}
-    return {name: token["content"] if isinstance(token, dict) else token for name, token in given.items()}

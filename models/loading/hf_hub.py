@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .hf_folder import CONFIG, INDEX, SINGLE, read_hf_folder, read_json
+from .hf_folder import CONFIG, INDEX, SINGLE, read_hf_folder
+from .hf_tokenizer import OLDER, SETTINGS
+from .json_file import read_json
 from .saved_tokenizer import TOKENIZER
 from .source import Source
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_FILES = [CONFIG, SINGLE, INDEX, "model-*.safetensors", TOKENIZER, "tokenizer_config.json"]
+_FILES = [CONFIG, "generation_config.json", SINGLE, INDEX, "model-*.safetensors", TOKENIZER, SETTINGS, *OLDER]
 
 
 def is_hub_name(name: str) -> bool:
