@@ -119,12 +119,14 @@ def bias_table(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> pd
     """
     names = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens, names_filter=names)
+    positions = model.context_of(tokens).added
     frames = []
     for layer in range(model.cfg.n_layers):
         block: Any = model.blocks[layer]
         attn = block.attn
         terms = bias_terms(attn.W_Q, attn.W_K, attn.W_O, attn.b_Q, attn.b_K, attn.b_V)
         x = block.read(block.ln1, cache[names[layer]])
+        x = x if positions is None else x + positions
         queries = torch.einsum("bpd,hde->bhpe", x, attn.W_Q)
         keys = torch.einsum("bpd,hde->bhpe", x, attn.W_K)
         content = (queries @ keys.mT / attn.attn_scale).double().var(dim=-1, correction=0).mean(dim=(0, 2)).sqrt()

@@ -85,6 +85,7 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
     names = {kind: [f"blocks.{layer}.{kind}" for layer in range(model.cfg.n_layers)] for kind in _WANTED}
     wanted = [name for kind in names.values() for name in kind]
     _, cache = model.run_with_cache(tokens, names_filter=wanted, stop_at_layer=model.cfg.n_layers)
+    positions = model.context_of(tokens).added
     frames, checks = [], []
     for layer in range(model.cfg.n_layers):
         block: Any = model.blocks[layer]
@@ -95,8 +96,9 @@ def attention_at_random(model: HookedTransformer, tokens: Int[Tensor, "batch pos
         visible = visible_by_config(model, layer, pattern.shape[-1]).to(pattern.device)[None, None]
         if not scores.masked_fill(~visible, 0).isfinite().all():
             raise NonFiniteError(f"layer {layer} hides keys that its configuration shows: no prompt may be padded")
+        read = block.read(block.ln1, stream)
         predicted = second_order_divergence(
-            block.read(block.ln1, stream),
+            read if positions is None else read + positions,
             visible[0],
             _root_mean_square(block.attn.W_Q),
             _root_mean_square(block.attn.W_K),

@@ -126,6 +126,8 @@ def _from_sender(
 def _recomputed(runs: TwoRuns, difference: Stream, names: set[str]) -> Iterator[tuple[str, Replacement]]:
     """What the receivers at these points compute from their input with the difference added."""
     model, base = runs.model, runs.base
+    # Positions that queries and keys read and the stream does not hold (shortformer).
+    added = model.context_of(runs.edited).added
     for layer, block in enumerate(model.blocks):
         own = f"blocks.{layer}."
         if names & {f"{own}attn.hook_{which}" for which in "qkv"}:
@@ -133,7 +135,8 @@ def _recomputed(runs: TwoRuns, difference: Stream, names: set[str]) -> Iterator[
             for which, project in (("q", block.attn.queries), ("k", block.attn.keys), ("v", block.attn.values)):
                 name = f"{own}attn.hook_{which}"
                 if name in names:
-                    yield name, Replacement(base[name], project(normed))
+                    read = normed if added is None or which == "v" else normed + added
+                    yield name, Replacement(base[name], project(read))
         if f"{own}hook_mlp_out" in names:
             read = base[f"{own}hook_{block.mlp_reads}"] + difference
             yield f"{own}hook_mlp_out", Replacement(base[f"{own}hook_mlp_out"], block.mlp_out(read))

@@ -12,7 +12,7 @@ def parameter_count(cfg: Any) -> dict[str, int]:
     d_model, n_layers = cfg.d_model, cfg.n_layers
     return {
         "embedding": cfg.d_vocab * d_model,
-        "positions": cfg.n_ctx * d_model if cfg.positional_embedding_type == "standard" else 0,
+        "positions": cfg.n_ctx * d_model if cfg.positional_embedding_type in ("standard", "shortformer") else 0,
         "attention": n_layers * _attention(cfg),
         "mlp": 0 if cfg.attn_only else n_layers * _mlp(cfg),
         "norms": n_layers * _norms_of_a_block(cfg) + _final_norm(cfg),

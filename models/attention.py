@@ -85,10 +85,17 @@ class Attention(nn.Module):
         query_input: Float[Tensor, "batch pos *head d_model"],
         key_input: Float[Tensor, "batch pos *kv_head d_model"],
         value_input: Float[Tensor, "batch pos *kv_head d_model"],
-        context: AttentionContext,
+        context: AttentionContext | None = None,
         past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
-        """What the layer writes into the stream. The inputs may have a head axis (split inputs)."""
+        """What the layer writes into the stream. The inputs may have a head axis (split inputs).
+
+        Args:
+            context: default: positions from 0 (with `past`: from its end), and nothing is padding.
+        """
+        if context is None:
+            n_past = 0 if past is None else past.past_keys.shape[1]
+            context = AttentionContext(query_input.shape[1], n_past, device=query_input.device)
         q, k, v = self.queries(query_input), self.keys(key_input), self.values(value_input)
         if past is not None:
             k, v = past.append(k, v)

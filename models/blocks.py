@@ -6,6 +6,7 @@ from transformer_lens.cache.key_value_cache_entry import TransformerLensKeyValue
 
 from .attention import make_attention
 from .config import HookedTransformerConfig, Normalization
+from .errors import InputError
 from .hook_point import HookPoint
 from .masks import AttentionContext
 from .mlps import make_mlp
@@ -24,6 +25,7 @@ class PreNormBlock(nn.Module):
     def __init__(self, config: HookedTransformerConfig, layer: int) -> None:
         super().__init__()
         self.n_heads = config.n_heads
+        self.reads_positions = config.positional_embedding_type == "shortformer"
         self.ln1 = make_norm(config)
         self.attn = make_attention(config, layer)
         around = config.use_normalization_before_and_after and config.normalization_type is not None
@@ -52,10 +54,18 @@ class PreNormBlock(nn.Module):
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
-        context: AttentionContext,
+        context: AttentionContext | None = None,
         past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
-        """The stream after this block."""
+        """The stream after this block.
+
+        Args:
+            context: default: positions from 0 (with `past`: from its end), and nothing is padding;
+                `model.context_of(tokens)` gives that of a run.
+
+        Raises:
+            InputError: no context, where queries and keys read positions that are no part of the stream.
+        """
         resid_pre = self.hook_resid_pre(resid_pre)
         resid_mid = self.after_attention(resid_pre, self.attn_out(resid_pre, context, past))
         return self.after_mlp(resid_mid, self.mlp_out(resid_mid))
@@ -75,18 +85,25 @@ class PreNormBlock(nn.Module):
     def attn_out(
         self,
         resid: Float[Tensor, "batch pos d_model"],
-        context: AttentionContext,
-        past: TransformerLensKeyValueCacheEntry | None,
+        context: AttentionContext | None = None,
+        past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """What attention writes, given the stream it reads."""
-        return self.attention_write(self.attn(*self.attention_inputs(resid), context, past))
+        query, key, value = self.attention_inputs(resid)
+        if self.reads_positions:
+            added = _positions_in(context)
+            query, key = _plus(query, added), _plus(key, added)
+        return self.attention_write(self.attn(query, key, value, context, past))
 
     def attention_write(self, out: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """What goes into the stream of what attention gave: all of it, or its norm."""
         return self.hook_attn_out(self.ln1_post(out) if self.around else out)
 
     def attention_inputs(self, resid: Float[Tensor, "batch pos d_model"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The normalised inputs of queries, keys and values: one stream, or a copy for each head where split."""
+        """The normalised inputs of queries, keys and values: one stream, or a copy for each head where split.
+
+        Shortformer positions are not among them yet.
+        """
         if self.hook_q_input.enabled:
             n_kv_heads = self.attn.key_weights()[0].shape[0]
             query = self.hook_q_input(_for_each_head(resid, self.n_heads))
@@ -125,7 +142,7 @@ class AttentionOnlyBlock(PreNormBlock):
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
-        context: AttentionContext,
+        context: AttentionContext | None = None,
         past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block."""
@@ -147,7 +164,7 @@ class ParallelBlock(PreNormBlock):
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
-        context: AttentionContext,
+        context: AttentionContext | None = None,
         past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block."""
@@ -179,7 +196,7 @@ class PostNormBlock(PreNormBlock):
     def forward(
         self,
         resid_pre: Float[Tensor, "batch pos d_model"],
-        context: AttentionContext,
+        context: AttentionContext | None = None,
         past: TransformerLensKeyValueCacheEntry | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         """The stream after this block, which is normalised."""
@@ -217,3 +234,18 @@ def make_block(config: HookedTransformerConfig, layer: int) -> PreNormBlock:
 def _for_each_head(resid: Float[Tensor, "batch pos d_model"], n_heads: int) -> Float[Tensor, "batch pos head d_model"]:
     # A copy for each head, not an expanded view: a hook may write into one head's input in place.
     return resid[:, :, None].expand(-1, -1, n_heads, -1).clone()
+
+
+def _positions_in(context: AttentionContext | None) -> Float[Tensor, "batch pos d_model"]:
+    if context is None or context.added is None:
+        raise InputError(
+            "queries and keys read positions that are no part of the stream; call the block with "
+            "context=model.context_of(tokens)"
+        )
+    return context.added
+
+
+def _plus(
+    x: Float[Tensor, "batch pos *head d_model"], positions: Float[Tensor, "batch pos d_model"]
+) -> Float[Tensor, "batch pos *head d_model"]:
+    return x + (positions if x.ndim == 3 else positions[:, :, None])

@@ -12,7 +12,7 @@ from .errors import ConfigError
 
 Activation = Literal["relu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "solu", "solu_ln"]
 Normalization = Literal["LN", "LNPre", "RMS", "RMSPre", "ScaleNorm"]
-Positions = Literal["standard", "rotary", "none"]
+Positions = Literal["standard", "rotary", "shortformer", "none"]
 InitMode = Literal["gpt2", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"]
 
 UNSET = -1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .config import HookedTransformerConfig
@@ -46,6 +46,7 @@ class AttentionContext:
         padding: False at padded keys, past ones included; None where nothing is padded.
         device: where masks are made.
         queries: the positions of the queries; None where they are the last ones.
+        added: what queries and keys read beside the normalised stream (shortformer positions); None for nothing.
     """
 
     n_queries: int
@@ -53,6 +54,7 @@ class AttentionContext:
     padding: Bool[Tensor, "batch key"] | None = None
     device: torch.device | str = "cpu"
     queries: Int[Tensor, " query"] | None = None
+    added: Float[Tensor, "batch pos d_model"] | None = None
     _masks: dict[Visibility, Bool[Tensor, "..."] | None] = field(default_factory=dict)
 
     def position_ids(self) -> Int[Tensor, "#batch key"]:
@@ -70,7 +72,10 @@ class AttentionContext:
 
     def of_prompts(self, prompts: Int[Tensor, " prompt"]) -> "AttentionContext":
         """The same run with these prompts as its batch; itself where nothing is padded and all prompts are alike."""
-        return self if self.padding is None else replace(self, padding=self.padding[prompts], _masks={})
+        if self.padding is None:
+            return self
+        added = None if self.added is None else self.added[prompts]
+        return replace(self, padding=self.padding[prompts], added=added, _masks={})
 
     def is_plainly_causal(self, rule: Visibility) -> bool:
         """Whether the mask is the lower triangle and nothing else, which the fused kernel knows by itself."""

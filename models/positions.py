@@ -1,4 +1,4 @@
-"""Position: a learned vector added to the stream, or a rotation of queries and keys."""
+"""Position: a learned vector added to the stream or to what queries and keys read, or a rotation of these."""
 
 import math
 from typing import Any
@@ -11,7 +11,11 @@ from .config import HookedTransformerConfig
 
 
 class PosEmbed(nn.Module):
-    """One learned vector for each position. Source: Radford et al. (2019)."""
+    """One learned vector for each position.
+
+    Added to the stream (Radford et al., 2019), or by every block to the normalised stream where queries and keys read
+    it, and not where values do: the stream has no positions then (Press et al., 2021, "Shortformer", section 4).
+    """
 
     def __init__(self, config: HookedTransformerConfig) -> None:
         super().__init__()

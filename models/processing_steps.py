@@ -25,6 +25,8 @@ def why_not_fold_layer_norm(config: HookedTransformerConfig, state: State) -> st
     """Why the norms' weights cannot move into what reads from them, or None if they can (or have done so already)."""
     if config.normalization_type is None:
         return "the model has no norms"
+    if config.positional_embedding_type == "shortformer":
+        return "shortformer positions are added behind the norms, and its weights do not scale them"
     if config.normalization_type == "ScaleNorm":
         return "ScaleNorm has no form without its weight"
     if config.norm_placement == "post":

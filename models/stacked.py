@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import FactoredMatrix
-from transformer_lens.utilities import composition_scores
 
 from .blocks import PreNormBlock
+from .composition import composition_scores
 from .config import HookedTransformerConfig
 from .embedding import Embed, Unembed
 from .errors import InputError
@@ -51,7 +51,7 @@ class StackedWeights:
     @property
     def W_pos(self) -> Float[Tensor, "n_ctx d_model"]:
         """The learned positions."""
-        if self.cfg.positional_embedding_type != "standard":
+        if self.cfg.positional_embedding_type not in ("standard", "shortformer"):
             raise InputError(f"a model with {self.cfg.positional_embedding_type} positions has no W_pos")
         return self.pos_embed.W_pos
 
@@ -146,9 +146,7 @@ class StackedWeights:
         readers = {"Q": self.QK, "K": self.QK.T, "V": self.OV}
         if mode not in readers:
             raise InputError(f"mode must be 'Q', 'K' or 'V', not {mode!r}")
-        scores = composition_scores(self.OV, readers[mode], broadcast_dims=True)
-        layers = torch.arange(self.cfg.n_layers, device=scores.device)
-        return scores * (layers[:, None, None, None] < layers[None, None, :, None])
+        return composition_scores(self.W_V, self.W_O, readers[mode].A, readers[mode].B)
 
     def all_head_labels(self) -> list[str]:
         """L0H0, L0H1, ..."""

@@ -73,7 +73,7 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         config = self.cfg
         self.embed = Embed(config)
         self.hook_embed = HookPoint()
-        if config.positional_embedding_type == "standard":
+        if config.positional_embedding_type in ("standard", "shortformer"):
             self.pos_embed = PosEmbed(config)
             self.hook_pos_embed = HookPoint()
         if config.use_hook_tokens:
@@ -129,6 +129,7 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
             residual = self._checked_residual(input)
             tokens = None if tokens is None else self._checked_tokens(tokens)
             context = self._context(residual.shape[:2], attention_mask, past_kv_cache)
+            self._add_read_positions(context, len(residual))
         for layer in layers:
             residual = self.blocks[layer](residual, context, past_kv_cache and past_kv_cache[layer])
         if stop_at_layer is not None:
@@ -161,7 +162,9 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
     def context_of(self, tokens: Int[Tensor, "batch pos"]) -> AttentionContext:
         """What attention knows about a run on these tokens: their positions, and which of them are padding."""
         tokens, mask = self._tokens_and_mask(tokens, None, None, None)
-        return self._context(tokens.shape, mask, None)
+        context = self._context(tokens.shape, mask, None)
+        self._add_read_positions(context, len(tokens))
+        return context
 
     def loss_fn(
         self,
@@ -265,13 +268,21 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         if self.cfg.use_hook_tokens:
             tokens = self.hook_tokens(tokens)
         embedded = self.hook_embed(self.embed(tokens))
-        if self.cfg.positional_embedding_type != "standard":
-            return embedded
+        if self.cfg.positional_embedding_type == "standard":
+            return embedded + self._positions(context, len(tokens))
+        self._add_read_positions(context, len(tokens))
+        return embedded
+
+    def _positions(self, context: AttentionContext, batch: int) -> Float[Tensor, "batch pos d_model"]:
         ids = context.position_ids()[:, context.n_past :]
-        positions = self.pos_embed.at(ids.expand(tokens.shape[0], -1))
+        positions = self.pos_embed.at(ids.expand(batch, -1))
         if context.padding is not None:
             positions = positions * context.padding[:, context.n_past :, None]
-        return embedded + self.hook_pos_embed(positions)
+        return self.hook_pos_embed(positions)
+
+    def _add_read_positions(self, context: AttentionContext, batch: int) -> None:
+        if self.cfg.positional_embedding_type == "shortformer":
+            context.added = self._positions(context, batch)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "HookedTransformer":
         # Every way of moving a module (.to, .double, .cuda) comes through here, and the config must follow.

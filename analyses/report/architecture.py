@@ -12,7 +12,12 @@ _NORMS = {
     "RMSPre": "RMSNorm without weights",
     "SN": "ScaleNorm",
 }
-_POSITIONS = {"standard": "learned", "rotary": "rotary", "none": "none"}
+_POSITIONS = {
+    "standard": "learned",
+    "rotary": "rotary",
+    "shortformer": "learned, read by queries and keys alone",
+    "none": "none",
+}
 
 
 def architecture(model: Any) -> dict[str, str]:

@@ -53,7 +53,8 @@ class Attending:
         attn = self.model.blocks[at.layer].attn
         asking = pre.with_mask(pre.mask & queries.mask)
         mine = asking.carried(normed, pre, None)
-        q, k, v = attn.queries(mine[None])[0], attn.keys(normed[None])[0], attn.values(normed[None])[0]
+        q = attn.queries(self._positioned(mine, asking)[None])[0]
+        k, v = attn.keys(self._positioned(normed, pre)[None])[0], attn.values(normed[None])[0]
         turned_q = attn.turned_queries(q[None], self._ids(asking))[0]
         turned_k = attn.turned_keys(k[None], self._ids(pre))[0]
         found: list[Tensor] = []
@@ -65,6 +66,11 @@ class Attending:
             found.append(bucket.asked_for(z, queries))
             numbers.append(bucket.numbers(queries))
         return _in_order(found, numbers, queries)
+
+    def _positioned(self, normed: Float[Tensor, "row d_model"], rows: Rows) -> Float[Tensor, "row d_model"]:
+        """What queries and keys read: with the positions, where these are no part of the stream."""
+        added = self.context.added
+        return normed if added is None else normed + added[rows.prompt_index, rows.position_index]
 
     def _ids(self, rows: Rows) -> Int[Tensor, "1 row"]:
         ids = self.context.position_ids()

@@ -20,6 +20,7 @@ from .reading import (
     soft_capped,
     visible,
     window_of,
+    with_read_positions,
     worst,
 )
 
@@ -55,7 +56,8 @@ def scores_off_the_form(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of the scores from the bilinear form of the attention's input, where a query sees a key."""
     errors = []
     for layer, (resid, scores) in enumerate(by_layer(model, tokens, "hook_resid_pre", "attn.hook_attn_scores")):
-        expected = _expected_scores(model, layer, attention_input(model, layer, resid))
+        read = with_read_positions(model, attention_input(model, layer, resid))
+        expected = _expected_scores(model, layer, read)
         hidden = ~visible(model, layer, tokens.shape[1])
         errors.append(deviation(scores.masked_fill(hidden, 0.0), expected.masked_fill(hidden, 0.0)))
     return worst(errors)
@@ -106,7 +108,7 @@ def unknown_positions(model: Any) -> str | None:
         return "a bridge's config does not say by how much positions turn queries and keys, nor how scores are scaled"
     if getattr(model.cfg, "use_qk_norm", False):
         return "queries and keys are normed before their product"
-    if kind in ("standard", "none"):
+    if kind in ("standard", "shortformer", "none"):
         return None
     plain = kind == "rotary" and hasattr(model.cfg, "rotary_adjacent_pairs")
     scaled = any(

@@ -15,7 +15,16 @@ from ..hooks import Edit, edited
 from .definitions import normed
 from .invariant import Invariant
 from .linearised import gradients_at
-from .reading import activations, deviation, head_weights, other_tokens, post_norm, sixteen_bit, worst
+from .reading import (
+    activations,
+    deviation,
+    head_weights,
+    other_tokens,
+    post_norm,
+    sixteen_bit,
+    with_read_positions,
+    worst,
+)
 from .stream import embeddings, writers
 
 _SWITCHES = ("use_attn_in", "use_split_qkv_input", "use_hook_mlp_in")
@@ -130,6 +139,7 @@ def query_edge_off_its_recomputation(model: Any, tokens: Int[Tensor, "batch pos"
     x = (stream + delta).double()
     name = f"blocks.{layer}.ln1"
     x = normed(model, name, x) if f"{name}.hook_scale" in model.hook_dict else x
+    x = with_read_positions(model, x)
     q = x @ head_weights(model, layer, "W_Q")[head] + head_weights(model, layer, "b_Q")[head]
     with edited(model, {query: lambda value: _with_head(value, head, q.to(value))}, allow_nonfinite=True):
         by_hand = model(tokens)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .invariant import Invariant
-from .reading import deviation, post_norm
+from .reading import deviation, positions, post_norm
 from .weights import logits_with, other_names
 
 Weights = dict[str, Float[Tensor, "..."]]
@@ -62,6 +62,8 @@ def norms_cannot_fold(model: Any) -> str | None:
         return names
     if post_norm(model):
         return "post-norm blocks carry the normed stream on, so its weights belong to the stream"
+    if positions(model) == "shortformer":
+        return "shortformer positions are added behind the norms, and its weights do not scale them"
     held = _held(model)
     final = "ln_final.w" in held and "unembed.W_U" in held
     if not final and not any(name.endswith((".ln1.w", ".ln2.w")) for name in held):
@@ -77,7 +79,8 @@ def logits_off_with_centred_writing(model: Any, tokens: Int[Tensor, "batch pos"]
     held = _held(model)
     # A tied embedding is also what the logits are read with, and stays.
     free = ("embed.W_E",) if "unembed.W_U" in held else ()
-    ends = ("attn.W_O", "attn.b_O", "mlp.W_out", "mlp.b_out", "pos_embed.W_pos", *free)
+    added = ("pos_embed.W_pos",) if positions(model) == "standard" else ()
+    ends = ("attn.W_O", "attn.b_O", "mlp.W_out", "mlp.b_out", *added, *free)
     changed = {name: value - value.mean(dim=-1, keepdim=True) for name, value in held.items() if name.endswith(ends)}
     return deviation(logits_with(model, changed, tokens), model(tokens))
 

@@ -26,6 +26,7 @@ from .reading import (
     sixteen_bit,
     visible,
     window_of,
+    with_read_positions,
     worst,
 )
 from .weights import logits_with, other_names, parameter
@@ -65,7 +66,8 @@ def _drawn(model: Any, layer: int, std: float, generator: torch.Generator) -> di
 
 def _inputs(model: Any, tokens: Int[Tensor, "batch pos"], layer: int) -> Float[Tensor, "batch pos d_model"]:
     name = f"blocks.{layer}.hook_resid_pre"
-    return attention_input(model, layer, activations(model, tokens, [name])[name][0].double())
+    read = attention_input(model, layer, activations(model, tokens, [name])[name][0].double())
+    return with_read_positions(model, read)
 
 
 def _n_groups(model: Any) -> int:
@@ -129,8 +131,8 @@ def divergence_off_its_law(model: Any, tokens: Int[Tensor, "batch pos"]) -> Boun
 
 def keys_are_turned(model: Any) -> str | None:
     """The obstacle of keys that are turned, of bent scores, or of coarse rounding."""
-    if positions(model) not in ("standard", "none"):
-        return f"{positions(model)} positions turn the keys"
+    if positions(model) == "rotary":
+        return "rotary positions turn the keys"
     return scores_are_bent(model)
 
 

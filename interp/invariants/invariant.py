@@ -36,10 +36,11 @@ ROUNDING = Tolerance(
 
 
 class Bounded(NamedTuple):
-    """An error with the tolerance that was measured beside it, of sampling or of quadrature."""
+    """An error with the tolerance that was measured beside it, of sampling or of quadrature, and what is to be told."""
 
     error: float
-    tolerance: float
+    tolerance: float = 0.0
+    note: str = ""
 
 
 class NothingToMeasureError(Exception):
@@ -61,6 +62,7 @@ class Outcome:
         skipped: why the identity says nothing about this model; empty where it was checked.
         reason: why the tolerance is what it is.
         raised: the error that the model raised while the identity was measured, which is a failure.
+        note: what was found out beside the error, such as which points are dead.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Outcome:
     skipped: str = ""
     reason: str = ""
     raised: str = ""
+    note: str = ""
 
     @property
     def failed(self) -> bool:
@@ -114,7 +117,8 @@ class Invariant:
             # A model that cannot be run one way is a finding about it, and the other identities still count.
             raised = f"{type(error).__name__}: {error}"
             return Outcome(self.name, self.statement, None, tolerance, False, "", reason, raised)
-        found = measured if isinstance(measured, Bounded) else Bounded(measured, 0.0)
+        found = measured if isinstance(measured, Bounded) else Bounded(measured)
         tolerance = max(tolerance, found.tolerance)
         # Written so that NaN does not pass.
-        return Outcome(self.name, self.statement, found.error, tolerance, found.error <= tolerance, "", reason)
+        passed = found.error <= tolerance
+        return Outcome(self.name, self.statement, found.error, tolerance, passed, "", reason, "", found.note)

@@ -115,8 +115,15 @@ def post_norm(model: Any) -> bool:
 
 
 def positions(model: Any) -> str:
-    """How the model knows positions: standard, rotary or none."""
+    """How the model knows positions: standard, rotary, shortformer or none."""
     return getattr(model.cfg, "positional_embedding_type", "standard") or "none"
+
+
+def with_read_positions(model: Any, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    """What queries and keys read: shortformer positions, counted from 0, are added behind the norm."""
+    if positions(model) != "shortformer":
+        return normed
+    return normed + model.pos_embed.W_pos.detach().double()[: normed.shape[1]]
 
 
 def not_causal(model: Any) -> str | None:

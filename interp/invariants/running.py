@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,11 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.func import functional_call
 
+from ..bridge_points import is_bridge, past_the_mlp
+from ..errors import DiscardedEditError, HookNeverFiredError
 from ..hooks import edited
 from ..sites import sites
-from .invariant import EXACT, Invariant
+from .invariant import EXACT, Bounded, Invariant
 from .reading import deviation, not_causal, other_tokens, sixteen_bit, window_of, worst
 
 
@@ -36,22 +39,43 @@ def effect_of_looking(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     return deviation(observed, model(tokens))
 
 
-def dead_points(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
+def dead_points(model: Any, tokens: Int[Tensor, "batch pos"]) -> Bounded:
     """How many points can be edited without any change of the logits, under random weights of order one.
 
-    Random weights, because a trained or compiled model may well ignore a point, and its code must not.
+    Random weights, because a trained or compiled model may well ignore a point, and its code must not. Points of a
+    bridge at which `edited` raises are told, and not counted: nobody takes them for edited.
     """
     weights = _random_weights(model)
     tokens = tokens[:2, :6]
-    plain, dead = functional_call(model, weights, (tokens,)), 0
+    plain = functional_call(model, weights, (tokens,))
     # Looking at a point may itself change the last digits, because the forward takes an unfused road.
     rounding = min(100 * torch.finfo(plain.dtype).eps, 0.05)
+    dead, refused = [], []
     for found in sites(model, "**"):
-        with edited(model, {found: _shaken(model)}, must_fire=False, allow_nonfinite=True):
-            change = deviation(functional_call(model, weights, (tokens,)), plain)
+        try:
+            with edited(model, {found: _shaken(model)}, must_fire=is_bridge(model), allow_nonfinite=True):
+                change = deviation(functional_call(model, weights, (tokens,)), plain)
+        except (HookNeverFiredError, DiscardedEditError):
+            refused.append(found.name)
+            continue
         # Logits that are no numbers any more say nothing about whether the edit arrived whole.
-        dead += not (math.isfinite(change) and change > rounding)
-    return float(dead)
+        if not (math.isfinite(change) and change > rounding):
+            dead.append(found.name)
+    return Bounded(float(len(dead)), note=_told(model, dead, refused))
+
+
+def _told(model: Any, dead: Sequence[str], refused: Sequence[str]) -> str:
+    beside = [name for name in model.hook_dict if past_the_mlp(model, name) is not None]
+    parts = {
+        "edits change nothing at": dead,
+        "the bridge itself says nothing where it never calls a point or throws its edit away, which interp refuses:": refused,
+        "the bridge's own hooks edit what the MLP reads and not the stream, which interp carries over:": beside,
+    }
+    return "; ".join(f"{said} {', '.join(_in_any_block(names))}" for said, names in parts.items() if names)
+
+
+def _in_any_block(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(re.sub(r"^blocks\.\d+\.", "blocks.*.", name) for name in names))
 
 
 def _random_weights(model: Any) -> dict[str, Tensor]:

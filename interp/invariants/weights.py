@@ -82,8 +82,8 @@ def _turned(
 
 def rotated(model: Any) -> str | None:
     """The obstacle of positions that act inside the heads, besides missing names."""
-    if positions(model) not in ("standard", "none"):
-        return f"{positions(model)} positions act between queries and keys"
+    if positions(model) == "rotary":
+        return "rotary positions act between queries and keys"
     return other_names(model)
 
 

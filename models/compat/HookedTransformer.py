@@ -152,15 +152,17 @@ class HookedTransformer(OurModel):
         padding_side: PaddingSide | None = None,
         attention_mask: Tensor | None = None,
         past_kv_cache: TransformerLensKeyValueCache | None = None,
-    ) -> tuple[Float[Tensor, "batch pos d_model"], Int[Tensor, "batch pos"], None, Tensor | None]:
-        """The stream before the first block, the tokens, None (no other positions to add), and the padding mask.
+    ) -> tuple[Float[Tensor, "batch pos d_model"], Int[Tensor, "batch pos"], Tensor | None, Tensor | None]:
+        """The stream before the first block, the tokens, positions that are no part of the stream, the padding mask.
+
+        The third is None but where the positions are shortformer's.
 
         Raises:
             InputError: tokens that do not fit the model.
         """
         tokens, mask = self._tokens_and_mask(input, prepend_bos, padding_side, attention_mask)
         context = self._context(tokens.shape, mask, past_kv_cache)
-        return self._embedded(tokens, context), tokens, None, mask
+        return self._embedded(tokens, context), tokens, context.added, mask
 
     def generate(self, *args: Any, **options: Any) -> Any:
         """The input continued; see `models.generate`.

@@ -159,3 +159,15 @@ def test_options_that_ask_for_nothing_are_refused():
         Options(top=7, vocabulary=6)
     assert Options(top=6, vocabulary=6).top == 6
     assert Options(top=1).top == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["standard", "shortformer"])
+def test_without_biases_the_scores_vary_as_the_hook_shows_them(positions):
+    # Seen both ways, so that no score is hidden.
+    model = order_one_model(positional_embedding_type=positions, qkv_bias=False, attention_dir="bidirectional")
+    biases = bias_table(model, random_tokens())
+    _, cache = model.run_with_cache(random_tokens())
+    for layer in range(2):
+        spread = cache[f"blocks.{layer}.attn.hook_attn_scores"].var(dim=-1, correction=0).mean(dim=(0, 2)).sqrt()
+        assert biases.score_std_without_biases[4 * layer : 4 * layer + 4].tolist() == pytest.approx(spread.tolist())

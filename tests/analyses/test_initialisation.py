@@ -179,3 +179,14 @@ def test_what_cannot_be_asked_is_refused():
 def test_a_model_without_a_next_token_loss_is_not_asked():
     with pytest.raises(NotApplicableError, match="its 5 outputs are not the 17 tokens"):
         run(order_one_model(d_vocab_out=5), random_tokens(), Options(seeds=2))
+
+
+def test_theory_knows_what_queries_and_keys_read():
+    # Without a norm the first layer's queries and keys read the same, whether or not the stream holds the positions.
+    changes = {"n_layers": 1, "normalization_type": None}
+    rows = [
+        attention_at_random(order_one_model(positional_embedding_type=kind, **changes), random_tokens()).rows
+        for kind in ("standard", "shortformer", "none")
+    ]
+    assert rows[0].predicted_nats.tolist() == pytest.approx(rows[1].predicted_nats.tolist())
+    assert rows[0].predicted_nats.tolist() != pytest.approx(rows[2].predicted_nats.tolist(), rel=0.1)

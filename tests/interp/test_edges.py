@@ -26,6 +26,7 @@ KINDS = {
     "parallel": {"parallel_attn_mlp": True},
     "grouped": {"n_key_value_heads": 2, "positional_embedding_type": "rotary", "normalization_type": "RMS"},
     "three blocks": {"n_layers": 3},
+    "shortformer": {"positional_embedding_type": "shortformer"},
 }
 
 

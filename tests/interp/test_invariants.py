@@ -36,6 +36,7 @@ ARCHITECTURES: list[dict[str, object]] = [
     {"use_local_attn": True, "window_size": 1, "attn_types": ("local", "global"), "final_norm": False},
     {"attn_only": True, "n_layers": 3, "n_key_value_heads": 2, "normalization_type": None},
     {"attn_only": True, "n_layers": 1, "positional_embedding_type": "none", "normalization_type": None},
+    {"positional_embedding_type": "shortformer", "n_key_value_heads": 2},
 ]
 
 ONE_LOCAL = ARCHITECTURES[13]

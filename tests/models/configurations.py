@@ -11,7 +11,7 @@ OPTIONS: dict[str, st.SearchStrategy] = {
     "attn_only": st.sampled_from([False, False, True]),
     "gated_mlp": st.booleans(),
     "act_fn": st.sampled_from(["gelu", "relu", "silu", "solu_ln"]),
-    "positional_embedding_type": st.sampled_from(["standard", "rotary", "none"]),
+    "positional_embedding_type": st.sampled_from(["standard", "rotary", "shortformer", "none"]),
     "n_key_value_heads": st.sampled_from([None, None, 2]),
     "qkv_bias": st.booleans(),
     "tie_word_embeddings": st.booleans(),

@@ -14,6 +14,7 @@ from tests.models.word_tokenizer import WORDS, word_tokenizer
 VARIANTS = {
     "learned positions": {},
     "rotary": {"positional_embedding_type": "rotary", "rotary_dim": 4},
+    "shortformer": {"positional_embedding_type": "shortformer"},
     "no positions": {"positional_embedding_type": "none"},
     "grouped": {"n_key_value_heads": 2},
     "ungrouped": {"n_key_value_heads": 2, "ungroup_grouped_query_attention": True},

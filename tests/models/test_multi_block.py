@@ -36,7 +36,14 @@ def test_a_misspelt_change_is_refused():
     assert not multi_block(qkv_bias=False).qkv_bias
 
 
-@pytest.mark.parametrize("model", [shrunk(), shrunk(qkv_bias=False, tie_word_embeddings=True)], ids=["free", "tied"])
+MODELS = {
+    "free": shrunk(),
+    "tied": shrunk(qkv_bias=False, tie_word_embeddings=True),
+    "shortformer": shrunk(positional_embedding_type="shortformer"),
+}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_the_loop_over_tokens_equals_the_matrix_form(model):
     tokens = random_tokens(1, 9)
     assert_close(model(tokens)[0], logits_by_loops(model, tokens[0].tolist()))

@@ -31,6 +31,7 @@ VARIANTS = {
     "around, RMSPre": {"use_normalization_before_and_after": True, "normalization_type": "RMSPre"},
     "rotary": {"positional_embedding_type": "rotary", "rotary_dim": 4},
     "rotary, grouped": {"positional_embedding_type": "rotary", "n_key_value_heads": 2},
+    "shortformer, split": {"positional_embedding_type": "shortformer", "use_split_qkv_input": True},
     "no positions": {"positional_embedding_type": "none"},
     "parallel": {"parallel_attn_mlp": True},
     "parallel, split, mlp_in": {"parallel_attn_mlp": True, "use_split_qkv_input": True, "use_hook_mlp_in": True},

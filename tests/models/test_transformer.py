@@ -21,6 +21,7 @@ VARIANTS = {
     "parallel": {"parallel_attn_mlp": True},
     "attn_only": {"attn_only": True},
     "rotary": {"positional_embedding_type": "rotary"},
+    "shortformer": {"positional_embedding_type": "shortformer"},
 }
 variants = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
 

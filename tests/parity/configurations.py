@@ -87,6 +87,7 @@ class Configuration:
                 return {name: int(size) for name, size in {**drawn, "batch": 2}.items()}
 
 
+_SHORTFORMER = {"positional_embedding_type": "shortformer"}
 _ROTARY = {"positional_embedding_type": "rotary"}
 _LLAMA = {**_ROTARY, "normalization_type": "RMS", "gated_mlp": True, "act_fn": "silu"}
 _LOCAL = {"use_local_attn": True, "window_size": 3, "attn_types": ["global", "local", "local"]}
@@ -111,6 +112,9 @@ CONFIGURATIONS = [
     Configuration("gated", {"gated_mlp": True, "act_fn": "gelu"}, gradients=True),
     Configuration("parallel", {"parallel_attn_mlp": True}, gradients=True, processing=True),
     Configuration("parallel_rotary", {**_ROTARY, "parallel_attn_mlp": True, "use_hook_mlp_in": True}),
+    Configuration("shortformer", {**_SHORTFORMER, "use_split_qkv_input": True, "act_fn": "relu"}, gradients=True),
+    Configuration("shortformer_attention_only", {**_SHORTFORMER, "attn_only": True, "normalization_type": None}),
+    Configuration("shortformer_padded", _SHORTFORMER, left_padding=(2, 0)),
     Configuration("rotary", _ROTARY, left_padding=()),
     Configuration("rotary_part", {**_ROTARY, "d_head": 8, "rotary_dim": 4}),
     Configuration("rotary_adjacent", {**_ROTARY, "rotary_adjacent_pairs": True, "d_head": 6}),

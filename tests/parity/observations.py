@@ -95,7 +95,9 @@ def _observe_part_runs(seen: Observations, model: Any, tokens: Tensor, masked: d
     seen.add("embedded", model(tokens, stop_at_layer=0, **masked))
     before_last = model(tokens, stop_at_layer=-1, **masked)
     seen.add("stream before the last block", before_last)
-    seen.add("logits from the last block", model(before_last, start_at_layer=-1, **masked))
+    # TransformerLens leaves shortformer's positions out there, unless it is given them once more.
+    if model.cfg.positional_embedding_type != "shortformer":
+        seen.add("logits from the last block", model(before_last, start_at_layer=-1, **masked))
 
 
 def _observe_cached_runs(seen: Observations, side: Side, model: Any, tokens: Tensor, masked: dict[str, Tensor]) -> None:
@@ -119,7 +121,7 @@ def _observe_weights(seen: Observations, model: Any, tokens: Tensor) -> None:
     names = ["W_E", "W_U", "b_U", "W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"]
     names += [] if model.cfg.attn_only else ["W_in", "W_out", "b_in", "b_out"]
     names += ["W_gate"] if model.cfg.gated_mlp else []
-    names += ["W_pos", "W_E_pos"] if model.cfg.positional_embedding_type == "standard" else []
+    names += ["W_pos", "W_E_pos"] if model.cfg.positional_embedding_type in ("standard", "shortformer") else []
     for name in names:
         weights = getattr(model, name)
         seen.add(f"squares of {name}", weights.pow(2).sum(dim=tuple(range(weights.ndim))[-2:]))

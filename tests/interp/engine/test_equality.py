@@ -31,6 +31,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "no positions, soft caps": {
         "positional_embedding_type": "none", "attn_scores_soft_cap": 3.0, "output_logits_soft_cap": 5.0,
     },
+    "shortformer": {"positional_embedding_type": "shortformer"},
+    "shortformer, attention only": {
+        "positional_embedding_type": "shortformer", "attn_only": True, "normalization_type": None,
+    },
     "bidirectional": {"attention_dir": "bidirectional"},
     "local": {**LOCAL, "window_size": 2},
     "local, both ways": {**LOCAL, "window_size": 2, "attention_dir": "bidirectional"},

@@ -155,6 +155,26 @@ def test_an_unembedding_that_is_not_stored_is_the_embedding(tmp_path):
     assert torch.equal(ours(random_tokens()), model(random_tokens()))
 
 
+def test_the_two_layer_model_of_the_induction_notebooks(tmp_path):
+    # Attention only, no norms, positions that queries and keys alone read, weights in half precision with the buffers.
+    changes = {"positional_embedding_type": "shortformer", "attn_only": True, "normalization_type": None}
+    half = {name: value if value.dtype == torch.bool else value.half() for name, value in
+            late(order_one_model(**changes)).items()}  # fmt: skip
+    path = saved(tmp_path / "attn_only_2L_half.pth", half)
+    # As the notebooks load it: a config, then the weights.
+    model = order_one_model(seed=1, use_attn_result=True, **changes)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    given = {"normalization_type": None, "positional_embedding_type": "shortformer", "attn_scale": 6**0.5}
+    loaded = load_tl_checkpoint(path, given, dtype=torch.float64, device="cpu")
+    assert loaded.cfg.attn_only
+    assert loaded.cfg.n_ctx == 9
+    assert_close(loaded(random_tokens()), model(random_tokens()))
+    added = load_tl_checkpoint(path, given | {"positional_embedding_type": "standard"}, dtype=torch.float64)
+    assert not torch.allclose(added(random_tokens()), loaded(random_tokens()))
+    with pytest.raises(CheckpointError, match="positional_embedding_type"):
+        load_tl_checkpoint(path, {"normalization_type": None, "attn_scale": 6**0.5})
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -162,7 +182,7 @@ def test_an_unembedding_that_is_not_stored_is_the_embedding(tmp_path):
         ({"d_model": 13}, "d_model=13 is given, and the weights say 12"),
         ({"n_ctx": 8}, "n_ctx=8 is given, and the weights say 9"),
         ({"normalization_type": "LNPre"}, "normalization_type='LNPre' is given, and the weights say 'LN'"),
-        ({"positional_embedding_type": "shortformer"}, "'shortformer' is not supported"),
+        ({"positional_embedding_type": "alibi"}, "'alibi' is not supported"),
         ({"positional_embedding_type": "rotary", "rotary_dim": 6, "rotary_base": 10, "rotary_adjacent_pairs": True},
          r"'rotary' is given, and the weights have pos_embed\.W_pos"),
         ({"d_mpl": 20}, "'d_mpl' is not a field.*Did you mean 'd_mlp'"),
