@@ -103,6 +103,9 @@ def _text(found: Sequence[Outcome]) -> str:
         console.print(Text("\nNot asked, because they say nothing about this model or these tokens:"))
         for outcome in skipped:
             console.print(Text(f"{outcome.name}: {outcome.skipped}"))
+    for outcome in found:
+        if outcome.note:
+            console.print(Text(f"\n{outcome.name}: {outcome.note}"))
     n_passed = sum(outcome.passed is True for outcome in found)
     without = f", {len(skipped)} skipped" if skipped else ""
     return f"{trimmed(console.file)}{n_passed} of {len(found)} hold{without}.\n"

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from ..bridge_points import is_bridge, past_the_mlp
 from ..errors import DiscardedEditError, HookNeverFiredError
 from ..hooks import edited
-from ..sites import sites
+from ..sites import Site, sites
 from .invariant import EXACT, Bounded, Invariant
 from .reading import deviation, not_causal, other_tokens, sixteen_bit, window_of, worst
 
@@ -50,8 +50,9 @@ def dead_points(model: Any, tokens: Int[Tensor, "batch pos"]) -> Bounded:
     plain = functional_call(model, weights, (tokens,))
     # Looking at a point may itself change the last digits, because the forward takes an unfused road.
     rounding = min(100 * torch.finfo(plain.dtype).eps, 0.05)
-    dead, refused = [], []
-    for found in sites(model, "**"):
+    dead: list[str] = []
+    refused: list[str] = []
+    for found in _one_name_each(model):
         try:
             with edited(model, {found: _shaken(model)}, must_fire=is_bridge(model), allow_nonfinite=True):
                 change = deviation(functional_call(model, weights, (tokens,)), plain)
@@ -64,11 +65,20 @@ def dead_points(model: Any, tokens: Int[Tensor, "batch pos"]) -> Bounded:
     return Bounded(float(len(dead)), note=_told(model, dead, refused))
 
 
+def _one_name_each(model: Any) -> list[Site]:
+    """Each point once, of whatever it is called; what a bridge calls the stream is asked beside the point itself."""
+    points = model.hook_dict
+    names: dict[object, Site] = {}
+    for found in sites(model, "**"):
+        names.setdefault((id(points[found.name]), past_the_mlp(model, found.name)), found)
+    return list(names.values())
+
+
 def _told(model: Any, dead: Sequence[str], refused: Sequence[str]) -> str:
     beside = [name for name in model.hook_dict if past_the_mlp(model, name) is not None]
     parts = {
         "edits change nothing at": dead,
-        "the bridge itself says nothing where it never calls a point or throws its edit away, which interp refuses:": refused,
+        "the bridge never calls these points, or throws their edits away, and only interp says so:": refused,
         "the bridge's own hooks edit what the MLP reads and not the stream, which interp carries over:": beside,
     }
     return "; ".join(f"{said} {', '.join(_in_any_block(names))}" for said, names in parts.items() if names)

@@ -220,11 +220,11 @@ def test_tokens_that_test_too_little_are_refused(shape: tuple[int, ...]) -> None
 
 @pytest.mark.filterwarnings("ignore:A hook on .* returned a modified tensor:UserWarning")
 def test_transformerlens_own_model_is_told_its_defects(as_users_run_it: None) -> None:
-    # Its hook_attn_scores is handed the pattern, and an edit of it is ignored; hook_resid_mid stands on the MLP's
-    # branch, not in the stream.
-    failed = failures(native_bridge())
-    assert set(failed) <= {"qk-form", "pattern-softmax", "points-live", "skip-gradient"}
-    assert set(failed) >= {"qk-form", "pattern-softmax", "points-live"}
+    # Its hook_attn_scores is handed the pattern.
+    assert set(failures(native_bridge())) == {"qk-form", "pattern-softmax"}
+    (told,) = check(native_bridge(), TOKENS, [one for one in INVARIANTS if one.name == "points-live"])
+    for name in ("blocks.*.attn.hook_attn_scores", "blocks.*.attn.hook_hidden_states", "blocks.*.hook_resid_mid"):
+        assert name in told.note
 
 
 def test_the_cache_s_class_is_the_one_that_a_model_takes() -> None:
