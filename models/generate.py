@@ -22,6 +22,8 @@ class Generation(TextInterface):
 
     __call__: Callable[..., Any]
     _checked_tokens: Callable[[Tensor], Tensor]
+    end_tokens: tuple[int, ...] = ()
+    """What ends a text that is written, as the model's checkpoint says; () leaves it to the tokenizer."""
 
     @torch.no_grad()
     def generate(
@@ -49,7 +51,8 @@ class Generation(TextInterface):
 
         Args:
             stop_at_eos: stop when every row has produced an end token.
-            eos_token_id: the end token, or several of them, of which the first fills (default: the tokenizer's).
+            eos_token_id: the end token, or several of them, of which the first fills (default: those that the
+                model's checkpoint names, else the tokenizer's).
             do_sample: draw from the model's distribution; else take the most likely token.
             top_k, top_p, temperature, freq_penalty: see `sampling_probabilities`. Temperature 0 is `do_sample=False`.
             use_past_kv_cache: keep keys and values instead of running the whole text again for each token.
@@ -133,7 +136,7 @@ class Generation(TextInterface):
         if not stop_at_eos:
             return torch.empty(0, dtype=torch.long)
         if eos_token_id is None:
-            eos_token_id = getattr(self.tokenizer, "eos_token_id", None)
+            eos_token_id = self.end_tokens or getattr(self.tokenizer, "eos_token_id", None)
         if eos_token_id is None:
             raise InputError("stop_at_eos needs an eos_token_id, since the model has no tokenizer that names one")
         ids = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)

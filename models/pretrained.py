@@ -50,7 +50,7 @@ class Pretrained(WeightProcessing):
         """The model of that name, its weights rewritten as `load_and_process_state_dict` does.
 
         `from_pretrained_no_processing` leaves the rewriting out. Both hold the weights once: what was read becomes the
-        parameters, and is rewritten where it stands, part by part.
+        parameters, and is rewritten where it stands, part by part. Both give a model in evaluation mode.
 
         Args:
             model_name: a bundled model (`models.loading.bundled_names()`); a folder of ours or of Hugging Face's; a
@@ -114,5 +114,7 @@ class Pretrained(WeightProcessing):
         saved.state.clear()
         assemble(model, state, config)
         model.tokenizer = saved.tokenizer
+        writing: Any = model
+        writing.end_tokens = saved.end_tokens
         model.cfg = replace(model.cfg, init_weights=saved.config.init_weights)
-        return model
+        return model.eval()

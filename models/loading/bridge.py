@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from .hf_model import ends_of
 from .source import Source
 from .weights import Weights
 
@@ -45,6 +46,7 @@ def read_bridge(bridge: Any, tokenizer: Any = None) -> Source:
         tokenizer=tokenizer or bridge.tokenizer,
         name=config.name_or_path or type(inner).__name__,
         config_origin=f"the config of the {type(inner).__name__} in the bridge",
+        end_tokens=ends_of(inner),
     )
 
 

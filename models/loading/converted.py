@@ -52,6 +52,9 @@ def converted(
     if source.tokenizer is not None:
         reading: Any = model
         reading.set_tokenizer(source.tokenizer)
+    writing: Any = model
+    # Numbers that the model cannot write end nothing.
+    writing.end_tokens = tuple(number for number in source.end_tokens if 0 <= number < config.d_vocab)
     return model.eval()
 
 

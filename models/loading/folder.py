@@ -17,7 +17,7 @@ def save(model: HookedTransformer, folder: str | Path) -> None:
         CheckpointError: weights that are not finite, or a folder that holds somebody else's `config.json`.
         TokenizerError: a tokenizer that has no `tokenizer.json`.
     """
-    write(Saved(model.cfg, model.state_dict(), model.tokenizer), folder)
+    write(Saved(model.cfg, model.state_dict(), model.tokenizer, model.end_tokens), folder)
 
 
 def load(

@@ -50,7 +50,14 @@ def read_gguf(path: str | Path, *, with_tokenizer: bool = True) -> Source:
         tokenizer,
         str(name or file.path.stem),
         f"the metadata of {file.path}, in Hugging Face's terms",
+        _ends(file),
     )
+
+
+def _ends(file: GgufFile) -> tuple[int, ...]:
+    # The end of a text, and the end of a turn where that is another token.
+    named = (file.fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
+    return tuple(dict.fromkeys(number for number in named if number is not None))
 
 
 def _architecture(file: GgufFile) -> Architecture:

@@ -8,12 +8,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
+from .end_tokens import end_tokens
 from .hf_tokenizer import hf_tokenizer
 from .json_file import read_json
 from .source import Source
 from .weights import Weights
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -33,7 +35,8 @@ def read_hf_folder(folder: str | Path, name: str | None = None, *, with_tokenize
     folder = Path(folder)
     config = read_json(folder / CONFIG)
     tokenizer = hf_tokenizer(folder) if with_tokenizer else None
-    return Source(config, _weights(folder), tokenizer, name or folder.resolve().name, str(folder / CONFIG))
+    ends = end_tokens(read_json(folder / GENERATION) if (folder / GENERATION).is_file() else None, config)
+    return Source(config, _weights(folder), tokenizer, name or folder.resolve().name, str(folder / CONFIG), ends)
 
 
 def is_hf_folder(folder: Path) -> bool:

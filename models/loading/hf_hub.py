@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .hf_folder import CONFIG, INDEX, SINGLE, read_hf_folder
+from .hf_folder import CONFIG, GENERATION, INDEX, SINGLE, read_hf_folder
 from .hf_tokenizer import OLDER, SETTINGS
 from .json_file import read_json
 from .saved_tokenizer import TOKENIZER
 from .source import Source
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_FILES = [CONFIG, "generation_config.json", SINGLE, INDEX, "model-*.safetensors", TOKENIZER, SETTINGS, *OLDER]
+_FILES = [CONFIG, GENERATION, SINGLE, INDEX, "model-*.safetensors", TOKENIZER, SETTINGS, *OLDER]
 
 
 def is_hub_name(name: str) -> bool:

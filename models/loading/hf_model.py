@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from .end_tokens import end_tokens
 from .source import Source
 from .weights import Weights
 
@@ -29,7 +30,14 @@ def read_hf_model(model: Any, tokenizer: Any = None) -> Source:
     config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
     name = model.config.name_or_path or type(model).__name__
     weights = Weights(state, lambda name: state[name].detach().clone(), _dtype(model), type(model).__name__)
-    return Source(config, weights, tokenizer, name, f"the config of this {type(model).__name__}")
+    ends = ends_of(model)
+    return Source(config, weights, tokenizer, name, f"the config of this {type(model).__name__}", ends)
+
+
+def ends_of(model: Any) -> tuple[int, ...]:
+    """The tokens at which the model's own `generate` ends."""
+    generation = getattr(model, "generation_config", None)
+    return end_tokens(None if generation is None else generation.to_dict(), model.config.to_dict())
 
 
 def _dtype(model: Any) -> torch.dtype:

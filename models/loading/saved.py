@@ -36,6 +36,7 @@ class Saved:
     config: HookedTransformerConfig
     state: dict[str, Tensor]
     tokenizer: Any = None
+    end_tokens: tuple[int, ...] = ()
 
 
 def write(saved: Saved, folder: str | Path) -> None:
@@ -68,6 +69,7 @@ def write(saved: Saved, folder: str | Path) -> None:
         "format_version": VERSION,
         "config": _config_as_json(saved.config),
         "tokenizer": settings,
+        **({"end_tokens": list(saved.end_tokens)} if saved.end_tokens else {}),
         "files": {name: _fingerprint(folder / name) for name in names},
     }
     manifest["sha256"] = _own_hash(manifest)
@@ -97,7 +99,8 @@ def read(folder: str | Path) -> Saved:
         state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # a file, not a dictionary
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} is not a safetensors file: {error}") from error
-    return Saved(config, state, rebuilt_tokenizer(folder / TOKENIZER, manifest["tokenizer"]))
+    tokenizer = rebuilt_tokenizer(folder / TOKENIZER, manifest["tokenizer"])
+    return Saved(config, state, tokenizer, tuple(manifest.get("end_tokens", ())))
 
 
 def _checked_manifest(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class Source:
         tokenizer: a `transformers` tokenizer, or None.
         name: what the model is called.
         config_origin: where the config was read, for messages.
+        end_tokens: what ends a text that the model writes; () leaves it to the tokenizer.
     """
 
     config: Mapping[str, Any]
@@ -26,6 +27,7 @@ class Source:
     tokenizer: Any
     name: str
     config_origin: str
+    end_tokens: tuple[int, ...] = ()
 
     @contextmanager
     def naming_the_config(self) -> Iterator[None]:
