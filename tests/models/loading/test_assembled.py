@@ -9,6 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from models import HookedTransformer
 from models.loading.assembled import assemble, weightless
 from models.loading.folder import save
+from models.loading.foreign import load_tl_checkpoint
 from tests.conftest import order_one, order_one_model, random_tokens, small_config
 from tests.live_bytes import LiveBytes
 
@@ -86,6 +87,22 @@ def test_parameters_that_were_stored_as_one_do_not_train_as_one():
     assert model.blocks[1].attn.b_O.all()
     assert model.blocks[0].ln1.w.untyped_storage().data_ptr() == both.untyped_storage().data_ptr()
     assert model.blocks[1].ln1.w.untyped_storage().data_ptr() == both.untyped_storage().data_ptr()
+
+
+def test_every_loaded_model_is_in_evaluation_mode(tmp_path):
+    built = HookedTransformer(small_config())
+    # As PyTorch's modules are: the models below were not made by somebody who called eval().
+    assert built.training
+    save(order_one(built).train(), tmp_path / "model")
+    torch.save(built.state_dict(), tmp_path / "model.pt")
+    for source in (tmp_path / "model", in_memory("gpt2", torch.float32).train()):
+        for load in (HookedTransformer.from_pretrained_no_processing, HookedTransformer.from_pretrained):
+            assert not any(module.training for module in load(source, device="cpu").modules())
+    loaded = load_tl_checkpoint(tmp_path / "model.pt", small_config())
+    assert not any(module.training for module in loaded.modules())
+    # Rewriting a model that is being trained leaves it in training.
+    built.train().process_weights_()
+    assert all(module.training for module in built.modules())
 
 
 def test_a_loaded_model_does_not_change_with_its_file(tmp_path):
