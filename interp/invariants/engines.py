@@ -12,7 +12,7 @@ from ..metrics import LogitDifference
 from ..sites import sites
 from ..sweep import sweep
 from .invariant import DTYPES, Invariant, NothingToMeasureError, Tolerance
-from .reading import other_tokens, sixteen_bit, worst
+from .reading import deviation, other_tokens, sixteen_bit, worst
 
 SWEPT = {
     "resid_pre": ("blocks.*.hook_resid_pre", ("layer", "pos")),
@@ -21,8 +21,8 @@ SWEPT = {
     "patterns": ("blocks.*.attn.hook_pattern", ("layer", "head", "query")),
 }
 
-MOST_PLAIN = 64
-"""So many cells of each sweep are run the plain way, which takes a forward pass for each: all of a small model."""
+SOME = 4
+"""So many layers, and heads of each, are run the plain way, which takes a forward pass for each cell."""
 
 TOLERANCE = Tolerance(
     "relative to the largest value; products of other sizes are summed in another order, through all blocks",
@@ -40,7 +40,7 @@ def _no_engine(model: Any) -> str | None:
 def engines_apart(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The difference between the engines, for streams, heads, keys and patterns patched between two prompts.
 
-    Of a large model the exact engine runs every cell, and the plain one cells drawn at random.
+    Of a large model the exact engine runs every cell, and the plain one those of some layers and heads.
     """
     other = other_tokens(model, tokens)
     gap = (model(tokens) - model(other))[:, -1]
@@ -63,15 +63,27 @@ def _apart(
     metric: LogitDifference,
     only: Mapping[str, Sequence[int]],
 ) -> float:
+    few = _spread(model.cfg.n_heads)
+    heads = {"head": few} if "head" in over else {}
     try:
-        found = sweep(
+        exact = sweep(
             model, clean, corrupted, point, over, metric,
-            direction="denoising", only=only, engine="wavefront", verify=MOST_PLAIN, progress=False,
+            direction="denoising", only=only, engine="wavefront", progress=False,
+        )  # fmt: skip
+        plain = sweep(
+            model, clean, corrupted, point, over, metric, direction="denoising", only={**only, **heads},
+            layers=_spread(model.cfg.n_layers), engine="hooks", progress=False,
         )  # fmt: skip
     except DegenerateBaselineError as error:
         raise NothingToMeasureError(f"the runs cannot be told apart: {error}") from error
-    largest = float(found.values.abs().max())
-    return found.verification.largest_difference / largest if largest else found.verification.largest_difference
+    place = {cell: at for at, cell in enumerate(exact.cells)}
+    same = exact.values.flatten(1)[:, [place[cell] for cell in plain.cells]]
+    return deviation(same, plain.values.flatten(1))
+
+
+def _spread(size: int) -> list[int]:
+    """All of few, and otherwise some of them, the first and the last included."""
+    return sorted({at * (size - 1) // (SOME - 1) for at in range(SOME)})
 
 
 INVARIANTS = (
