@@ -1,7 +1,6 @@
 """The model under TransformerLens 3.9's constructor and methods."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,9 +10,12 @@ from transformer_lens import TransformerLensKeyValueCache
 
 from ..config import HookedTransformerConfig as OurConfig
 from ..errors import ConfigError, InputError
+from ..processing_steps import State
+from ..rewriting import Rewriting
 from ..transformer import HookedTransformer as OurModel
 from ..transformer import Output as Output
 from .HookedTransformerConfig import HookedTransformerConfig
+from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln
 
 PaddingSide = Literal["left", "right"]
 
@@ -52,7 +54,7 @@ class HookedTransformer(OurModel):
     @classmethod
     def from_pretrained(  # the order and the defaults are TransformerLens'
         cls,
-        model_name: str | Path,
+        model_name: Any,
         fold_ln: bool | None = None,
         center_writing_weights: bool | None = None,
         center_unembed: bool | None = None,
@@ -110,7 +112,7 @@ class HookedTransformer(OurModel):
     @classmethod
     def from_pretrained_no_processing(  # type: ignore[override]
         cls,
-        model_name: str | Path,
+        model_name: Any,
         fold_ln: bool = False,
         center_writing_weights: bool = False,
         center_unembed: bool = False,
@@ -138,6 +140,17 @@ class HookedTransformer(OurModel):
             default_prepend_bos=default_prepend_bos,
             default_padding_side=default_padding_side,
             **options,
+        )
+
+    def _rewriting(self, state: State, *asked: Any) -> Rewriting:
+        # Every road to rewritten weights comes through here, and `models` refuses what is not exact.
+        fold_ln, center_writing_weights, center_unembed, *others = asked
+        return super()._rewriting(
+            state,
+            heard_fold_ln(self.cfg, state, fold_ln),
+            heard_center_writing_weights(self.cfg, center_writing_weights),
+            heard_center_unembed(self.cfg, center_unembed),
+            *others,
         )
 
     @property
