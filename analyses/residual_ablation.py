@@ -12,11 +12,13 @@ from interp.residual_ablation import REPLACEMENTS, Replacement
 from models import HookedTransformer
 from models.loss import next_token_loss
 
+from .ablated_blocks import ablated_blocks
 from .next_token import require_next_token
 from .residual_effects import DRAWS, EDGE, REMOVED, SCALED, SKIP, effects
 from .residual_figures import edge_figure, place_figure
 from .result import Result
 from .scored_positions import said, scored_positions
+from .wording import listed
 
 FAR, FAR_NATS = 2.0, 1.0
 """A stream longer or shorter by this factor, at such a KL, is called far from what later blocks were trained on."""
@@ -30,8 +32,14 @@ class Options:
     positions: int = field(default=24, metadata={"help": "Positions of each prompt that are run."})
     alpha: float = field(default=0.5, metadata={"help": "What is left of a branch that is scaled."})
     seed: int = field(default=0, metadata={"help": "Seed of the random directions of the control."})
+    blocks: int | None = field(
+        default=None,
+        metadata={"help": "Blocks that are ablated, evenly spread; by default as many as a few minutes allow."},
+    )
 
     def __post_init__(self) -> None:
+        if self.blocks is not None and self.blocks < 1:
+            raise ValueError(f"blocks={self.blocks} must be at least 1")
         if self.prompts < 1 or self.positions < 2:
             raise ValueError(f"prompts={self.prompts} must be at least 1, and positions={self.positions} at least 2")
         if not math.isfinite(self.alpha):
@@ -51,7 +59,9 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
     tokens = tokens[: options.prompts, : options.positions]
     kinds: tuple[Replacement, ...] = REPLACEMENTS if len(tokens) > 1 else ("zero",)
     scored = _scored(model, tokens)
-    table = effects(model, tokens, kinds, options.alpha, torch.Generator().manual_seed(options.seed), scored)
+    blocks = ablated_blocks(model, options.blocks, tokens.numel(), len(kinds) * (1 + DRAWS))
+    generator = torch.Generator().manual_seed(options.seed)
+    table = effects(model, tokens, kinds, options.alpha, generator, scored, blocks)
     by_sense = {sense: rows.reset_index(drop=True) for sense, rows in table.groupby("sense", sort=False)}
     titles = {
         REMOVED: "Branch removed",
@@ -64,7 +74,7 @@ def run(model: HookedTransformer, tokens: Int[Tensor, "batch pos"], options: Opt
         title="Ablation of the residual contributions",
         question="What is lost if the skip, a branch, or a single writer's part of what one reader sees is taken away "
         "from the residual stream?",
-        verdict=_verdict(model, by_sense, len(tokens), options.alpha, said(scored)),
+        verdict=_verdict(model, by_sense, len(tokens), options.alpha, said(scored)) + _left_out(model, blocks),
         numbers=_numbers(by_sense),
         tables={titles[sense]: rows for sense, rows in by_sense.items()},
         figures={
@@ -149,6 +159,15 @@ def _verdict(
     if EDGE not in by_sense:
         sentences.append("Post-norm blocks have no edges: behind a norm the stream is no sum of what was written.")
     return "\n".join(sentences)
+
+
+def _left_out(model: HookedTransformer, blocks: list[int]) -> str:
+    n_layers = model.cfg.n_layers
+    if len(blocks) == n_layers:
+        return ""
+    return (
+        f"\nOf the {n_layers} blocks {len(blocks)} were ablated, to keep this short: {listed(list(map(str, blocks)))}."
+    )
 
 
 def without_skip(zero: pd.Series, n_layers: int) -> str:

@@ -1,6 +1,6 @@
 """The effects of the four ablations on loss and logits, prompt by prompt, each beside its placebo."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -59,6 +59,7 @@ def effects(
     alpha: float,
     generator: torch.Generator,
     scored: Bool[Tensor, " predicted"],
+    blocks: Collection[int],
 ) -> pd.DataFrame:
     """One row a cell: increase of the loss, KL(clean || ablated), ratio of lengths, and the same of the placebos.
 
@@ -67,12 +68,13 @@ def effects(
 
     Args:
         scored: the predictions whose loss and KL are averaged; if all, the KL is also that of the last position.
+        blocks: those whose branches, skips and edges are ablated.
     """
     logits, cache = model.run_with_cache(tokens, names_filter=streams(model))
     clean = {name: cache[name] for name in streams(model)}
     baseline = _Baseline(logits, tokens, scored)
     cells, measured, draws = [], [], []
-    for cell, ablation in _ablations(model, clean, kinds, alpha):
+    for cell, ablation in _ablations(model, clean, kinds, alpha, blocks):
         changed, ratio = ablated(model, ablation, clean)
         loss, kl = baseline.effect(changed)
         random = (ablated(model, placebo(ablation, generator), clean)[0] for _ in range(DRAWS))
@@ -115,9 +117,14 @@ def readers(found: list[Branch]) -> list[Branch]:
 
 
 def _ablations(
-    model: HookedTransformer, clean: dict[str, Tensor], kinds: tuple[Replacement, ...], alpha: float
+    model: HookedTransformer,
+    clean: dict[str, Tensor],
+    kinds: tuple[Replacement, ...],
+    alpha: float,
+    blocks: Collection[int],
 ) -> Iterator[tuple[Cell, Ablation]]:
-    found = branches(model)
+    last = branches(model)[-1]
+    found = [branch for branch in branches(model) if branch.layer in blocks]
     for kind in kinds:
         for branch in found:
             yield Cell(REMOVED, branch.label, "all", kind), branch_scaled(branch, clean, kind)
@@ -128,7 +135,7 @@ def _ablations(
         if model.cfg.norm_placement == "pre":
             for writer, reads in edges(found):
                 cell = Cell(EDGE, _name(writer), _name(reads), kind)
-                yield cell, edge_hidden(writer, reads, clean, kind, found[-1])
+                yield cell, edge_hidden(writer, reads, clean, kind, last)
 
 
 def _name(end: Branch | str) -> str:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from analyses.ablated_blocks import ablated_blocks
 from analyses.errors import NotApplicableError
 from analyses.residual_ablation import Options, run, without_skip
 from interp.residual_ablation import ablated, branch_scaled, branches, placebo
@@ -178,3 +179,21 @@ def test_only_a_stream_that_is_far_and_read_by_a_later_block_is_called_far(ratio
     said = without_skip(pd.Series({"writer": writer, "norm_ratio": ratio, "kl_nats": kl}), n_layers=2)
     assert ("far from anything the later blocks were trained on" in said) == far
     assert said.endswith(".")
+
+
+def test_of_a_large_model_some_blocks_are_ablated_as_all_would_be_and_it_is_said(monkeypatch):
+    model, tokens = order_one_model(n_layers=4, attn_only=True), random_tokens()
+    everything, some = run(model, tokens), run(model, tokens, Options(blocks=2))
+    assert "were ablated, to keep" not in everything.verdict
+    assert some.verdict.endswith("Of the 4 blocks 2 were ablated, to keep this short: 0 and 3.")
+    for title, table in some.tables.items():
+        key = ["writer", "reader", "replacement"]
+        alike = everything.tables[title].set_index(key).loc[table.set_index(key).index]
+        assert set(table["reader"]) <= {"all", "0 attn", "3 attn", "logits"}
+        assert torch.tensor(alike["kl_nats"].to_numpy()).allclose(torch.tensor(table["kl_nats"].to_numpy()), atol=1e-13)
+    n_weights, n_cells = sum(weight.numel() for weight in model.parameters()), 3 * 3 + 3 * 4 // 2 + 4
+    monkeypatch.setattr("analyses.ablated_blocks.MOST_WORK", n_cells * 12 * tokens.numel() * n_weights)
+    assert ablated_blocks(model, None, tokens.numel(), 12) == [0, 2, 3]
+    assert ablated_blocks(model, None, tokens.numel() + 1, 12) == [0, 3]
+    assert ablated_blocks(model, 1, tokens.numel(), 12) == [0]
+    assert ablated_blocks(model, 9, tokens.numel(), 12) == [0, 1, 2, 3]
