@@ -46,7 +46,8 @@ class AttentionContext:
         padding: False at padded keys, past ones included; None where nothing is padded.
         device: where masks are made.
         queries: the positions of the queries; None where they are the last ones.
-        added: what queries and keys read beside the normalised stream (shortformer positions); None for nothing.
+        added: what queries and keys read beside the normalised stream (shortformer positions); None for nothing,
+            and in what `some_queries` gives, whose queries and keys have been read.
     """
 
     n_queries: int
@@ -72,10 +73,7 @@ class AttentionContext:
 
     def of_prompts(self, prompts: Int[Tensor, " prompt"]) -> "AttentionContext":
         """The same run with these prompts as its batch; itself where nothing is padded and all prompts are alike."""
-        if self.padding is None:
-            return self
-        added = None if self.added is None else self.added[prompts]
-        return replace(self, padding=self.padding[prompts], added=added, _masks={})
+        return self if self.padding is None else replace(self, padding=self.padding[prompts], _masks={})
 
     def is_plainly_causal(self, rule: Visibility) -> bool:
         """Whether the mask is the lower triangle and nothing else, which the fused kernel knows by itself."""

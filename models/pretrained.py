@@ -55,18 +55,20 @@ class Pretrained(WeightProcessing):
         Args:
             model_name: a bundled model (`models.loading.bundled_names()`); a folder of ours or of Hugging Face's; a
                 GGUF file; a name on the Hugging Face hub; a loaded `transformers` model; a `TransformerBridge`.
-            device: where to (default: the GPU if there is one).
+            device: where to (default: the GPU if there is one), tensor by tensor; "meta" for names and shapes alone.
             dtype: default: the one it was saved in.
 
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
             ProcessingError: a step explicitly asked for that is not exact for this model.
         """
-        model = cls._loaded(model_name, device, dtype)
+        # Where there are to be no numbers, they are needed on the way: what can be folded depends on them.
+        without_numbers = device is not None and torch.device(device).type == "meta"
+        model = cls._loaded(model_name, "cpu" if without_numbers else device, dtype)
         model._process_as_loaded(
             fold_ln, center_writing_weights, center_unembed, fold_value_biases, refactor_factored_attn_matrices
         )
-        return model
+        return model.to("meta") if without_numbers else model
 
     @classmethod
     def from_pretrained_no_processing(

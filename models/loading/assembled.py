@@ -68,7 +68,11 @@ def _fill_buffers(model: HookedModel, config: HookedTransformerConfig) -> None:
     for layer, block in enumerate(blocks):
         rotary = block.attn.rotary
         if rotary is not None:
-            table = tables.setdefault(rotary.is_local, Rotary(config, layer))
+            if rotary.is_local not in tables:
+                # Moved before it is shared: moving the model would give each layer a table of its own.
+                tables[rotary.is_local] = Rotary(config, layer).to(config.device)
+            table = tables[rotary.is_local]
             rotary.cos, rotary.sin = table.cos, table.sin
         for name, buffer in block.attn.named_buffers(recurse=False):
-            block.attn.register_buffer(name, torch.zeros(buffer.shape, dtype=config.dtype), persistent=False)
+            zeros = torch.zeros(buffer.shape, dtype=config.dtype, device=config.device)
+            block.attn.register_buffer(name, zeros, persistent=False)

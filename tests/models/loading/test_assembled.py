@@ -1,6 +1,8 @@
 """How much memory loading takes, counted storage by storage; and whose memory the parameters are."""
 
 import warnings
+import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,6 +89,60 @@ def test_parameters_that_were_stored_as_one_do_not_train_as_one():
     assert model.blocks[1].attn.b_O.all()
     assert model.blocks[0].ln1.w.untyped_storage().data_ptr() == both.untyped_storage().data_ptr()
     assert model.blocks[1].ln1.w.untyped_storage().data_ptr() == both.untyped_storage().data_ptr()
+
+
+class Watched(dict):
+    """A state dict that counts, whenever a tensor is taken, how many of its tensors are still there."""
+
+    def __init__(self, state):
+        super().__init__(state)
+        self.living = [weakref.ref(value) for value in self.values()]
+        self.counts = []
+
+    def pop(self, name):
+        self.counts.append(sum(value() is not None for value in self.living))
+        return super().pop(name)
+
+
+def test_weights_go_to_another_device_one_by_one():
+    # The meta device is the one that is everywhere; what is moved to it is no longer in memory.
+    state = Watched({name: value.clone() for name, value in order_one_model().state_dict().items()})
+    n_tensors, model = len(state), weightless(HookedTransformer, small_config())
+    assemble(model, state, small_config(device="meta"))
+    assert state.counts == list(range(n_tensors, 0, -1))
+    assert model.cfg.device == "meta"
+    assert all(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "a folder of ours"])
+def test_the_device_is_the_one_asked_for(kind, tmp_path):
+    source = tmp_path / "model" if kind == "a folder of ours" else in_memory(kind, torch.float32)
+    save(order_one_model(), tmp_path / "model")
+    for load in (HookedTransformer.from_pretrained_no_processing, HookedTransformer.from_pretrained):
+        on_cpu = load(source, device="cpu")
+        with LiveBytes() as live:
+            elsewhere = load(source, device="meta")
+        assert live.now < 0.1 * own_bytes(on_cpu)
+        for model, device in ((on_cpu, "cpu"), (elsewhere, "meta")):
+            assert model.cfg.device == device
+            assert {tensor.device.type for tensor in [*model.parameters(), *model.buffers()]} == {device}
+        assert {n: p.shape for n, p in elsewhere.named_parameters()} == {
+            n: p.shape for n, p in on_cpu.named_parameters()
+        }
+        assert replace(elsewhere.cfg, device="cpu") == on_cpu.cfg
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_layers_that_turn_alike_share_their_table(device):
+    window = {"use_local_attn": True, "window_size": 3, "attn_types": ("global", "local", "global")}
+    changes = {"n_layers": 3, "positional_embedding_type": "rotary", "rotary_base_local": 50.0, **window}
+    config = small_config(**changes, device=device)
+    model = weightless(HookedTransformer, config)
+    assemble(model, dict(order_one_model(**changes).state_dict()), config)
+    first, local, last = (block.attn.rotary for block in model.blocks)
+    assert first.cos is last.cos
+    assert first.sin is last.sin
+    assert local.cos is not first.cos
 
 
 def test_every_loaded_model_is_in_evaluation_mode(tmp_path):
