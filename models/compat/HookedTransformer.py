@@ -1,7 +1,6 @@
 """The model under TransformerLens 3.9's constructor and methods."""
 
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,14 +9,9 @@ from transformer_lens import TransformerLensKeyValueCache
 
 from ..config import HookedTransformerConfig as OurConfig
 from ..errors import ConfigError, InputError
-from ..processing_steps import State
-from ..rewriting import Rewriting
-from ..transformer import HookedTransformer as OurModel
 from ..transformer import Output as Output
 from .HookedTransformerConfig import HookedTransformerConfig
-from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln
-
-PaddingSide = Literal["left", "right"]
+from .pretrained import NotebookPretrained, PaddingSide
 
 _INSTEAD = {
     "fill_missing_keys": "load_state_dict names what is missing, and from_pretrained leaves nothing out",
@@ -29,7 +23,7 @@ _INSTEAD = {
 }
 
 
-class HookedTransformer(OurModel):
+class HookedTransformer(NotebookPretrained):
     """Our model with those of TransformerLens' methods that it leaves out. Everything else is inherited."""
 
     def __init__(
@@ -50,108 +44,6 @@ class HookedTransformer(OurModel):
         super().__init__(config, tokenizer, default_padding_side)
         # The mode changes nothing in our model; TransformerLens 4's patching refuses a model in training mode.
         self.eval()
-
-    @classmethod
-    def from_pretrained(  # the order and the defaults are TransformerLens'
-        cls,
-        model_name: Any,
-        fold_ln: bool | None = None,
-        center_writing_weights: bool | None = None,
-        center_unembed: bool | None = None,
-        refactor_factored_attn_matrices: bool = False,
-        checkpoint_index: int | None = None,
-        checkpoint_value: int | None = None,
-        checkpoint_label: int | None = None,
-        hf_model: Any = None,
-        device: torch.device | str | None = None,
-        n_devices: int = 1,
-        tokenizer: Any = None,
-        move_to_device: bool = True,
-        fold_value_biases: bool = True,
-        default_prepend_bos: bool | None = None,
-        default_padding_side: PaddingSide | None = None,
-        dtype: torch.dtype | str = "float32",
-        first_n_layers: int | None = None,
-        n_ctx: int | None = None,
-        **others: Any,
-    ) -> "HookedTransformer":
-        """A pretrained model, its weights rewritten as asked; see `models.HookedTransformer.from_pretrained`.
-
-        Raises:
-            CheckpointError: no such model, or files that are damaged.
-            ConfigError: an option of TransformerLens' that is not supported.
-            ProcessingError: a step explicitly asked for that is not exact for this model.
-        """
-        _refuse(
-            checkpoint_index=checkpoint_index,
-            checkpoint_value=checkpoint_value,
-            checkpoint_label=checkpoint_label,
-            first_n_layers=first_n_layers,
-            n_ctx=n_ctx,
-            n_devices=None if n_devices == 1 else n_devices,
-            **others,
-        )
-        model = super().from_pretrained(
-            model_name if hf_model is None else hf_model,
-            fold_ln=fold_ln,
-            center_writing_weights=center_writing_weights,
-            center_unembed=center_unembed,
-            refactor_factored_attn_matrices=refactor_factored_attn_matrices,
-            fold_value_biases=fold_value_biases,
-            device=device if move_to_device else "cpu",
-            dtype=_as_dtype(dtype),
-        )
-        if tokenizer is not None:
-            model.set_tokenizer(tokenizer, default_padding_side)
-        elif default_padding_side is not None:
-            model._tokenizer().padding_side = default_padding_side
-        if default_prepend_bos is not None:
-            model.cfg = replace(model.cfg, default_prepend_bos=default_prepend_bos)
-        return model
-
-    @classmethod
-    def from_pretrained_no_processing(  # type: ignore[override]
-        cls,
-        model_name: Any,
-        fold_ln: bool = False,
-        center_writing_weights: bool = False,
-        center_unembed: bool = False,
-        refactor_factored_attn_matrices: bool = False,
-        fold_value_biases: bool = False,
-        dtype: torch.dtype | str = "float32",
-        default_prepend_bos: bool | None = None,
-        default_padding_side: PaddingSide | None = None,
-        **options: Any,
-    ) -> "HookedTransformer":
-        """A pretrained model with the weights it was trained with; options as `from_pretrained`.
-
-        Raises:
-            CheckpointError: no such model, or files that are damaged.
-            ConfigError: an option of TransformerLens' that is not supported.
-        """
-        return cls.from_pretrained(
-            model_name,
-            fold_ln=fold_ln,
-            center_writing_weights=center_writing_weights,
-            center_unembed=center_unembed,
-            refactor_factored_attn_matrices=refactor_factored_attn_matrices,
-            fold_value_biases=fold_value_biases,
-            dtype=dtype,
-            default_prepend_bos=default_prepend_bos,
-            default_padding_side=default_padding_side,
-            **options,
-        )
-
-    def _rewriting(self, state: State, *asked: Any) -> Rewriting:
-        # Every road to rewritten weights comes through here, and `models` refuses what is not exact.
-        fold_ln, center_writing_weights, center_unembed, *others = asked
-        return super()._rewriting(
-            state,
-            heard_fold_ln(self.cfg, state, fold_ln),
-            heard_center_writing_weights(self.cfg, center_writing_weights),
-            heard_center_unembed(self.cfg, center_unembed),
-            *others,
-        )
 
     @property
     def n_params_total(self) -> int:
@@ -200,19 +92,3 @@ class HookedTransformer(OurModel):
         if name in _INSTEAD:
             raise AttributeError(f"{name} is not covered by models.compat; {_INSTEAD[name]}")
         return super().__getattr__(name)
-
-
-def _as_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype):
-        raise ConfigError(f"dtype={dtype!r} is not a type of PyTorch's, as 'float32' is")
-    return found
-
-
-def _refuse(**options: Any) -> None:
-    asked = [name for name, value in options.items() if value is not None]
-    if asked:
-        raise ConfigError(
-            f"from_pretrained takes no {', '.join(asked)} here; load the model with transformers, "
-            "and pass it as hf_model"
-        )

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from .hf_folder import CONFIG, GENERATION, INDEX, SINGLE, read_hf_folder
@@ -19,37 +20,41 @@ def is_hub_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def cached_hf_hub(name: str) -> Source | None:
+def cached_hf_hub(name: str, **where: Any) -> Source | None:
     """The checkpoint in the local cache, or None if its files are not all there. Nothing is fetched.
 
     Args:
         name: a repository's, or one that TransformerLens gives it (`gpt2-small`).
+        where: `revision`, `cache_dir` and `token`, as `huggingface_hub.snapshot_download` takes them.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repository = repository_of(name)
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
+        folder = Path(snapshot_download(repository, allow_patterns=_FILES, **{**where, "local_files_only": True}))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     return read_hf_folder(folder, repository) if _is_whole(folder) else None
 
 
-def read_hf_hub(name: str) -> Source:
+def read_hf_hub(name: str, **where: Any) -> Source:
     """The checkpoint of a repository; files that are in the local cache are not fetched again.
+
+    Args:
+        where: as `cached_hf_hub`'s, and `local_files_only`.
 
     Raises:
         CheckpointError: no such repository, no network, or no safetensors in it.
     """
-    cached = cached_hf_hub(name)
+    cached = cached_hf_hub(name, **where)
     if cached is not None:
         return cached
     from huggingface_hub import snapshot_download
 
     repository = repository_of(name)
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES))
+        folder = Path(snapshot_download(repository, allow_patterns=_FILES, **where))
     except Exception as error:  # errors of several packages, from the network up
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(

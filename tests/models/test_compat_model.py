@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 from transformer_lens import utilities
-from transformers import GPT2Config, GPT2LMHeadModel
 
 import models
 from interp import LogitDifference, built_in, sweep
@@ -78,26 +77,6 @@ def test_a_pretrained_model_is_folded_as_asked():
         HookedTransformer.from_pretrained("stdlib-2l", refactor_factored_attn_matrices=True, device="cpu")
 
 
-def test_options_of_loading_are_heard():
-    model = HookedTransformer.from_pretrained(
-        "stdlib-2l", device="cpu", default_prepend_bos=False, default_padding_side="left"
-    )
-    assert model.to_tokens("import").shape[1] == model.to_tokens("import", prepend_bos=True).shape[1] - 1
-    assert model.tokenizer.padding_side == "left"
-    other = story_tokenizer()
-    assert HookedTransformer.from_pretrained("stdlib-2l", device="cpu", tokenizer=other).tokenizer is other
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("checkpoint_index", 3), ("first_n_layers", 1), ("n_devices", 2), ("trust_remote_code", True)]
-)
-def test_options_of_loading_that_we_do_not_have_are_refused_by_name(option, value):
-    with pytest.raises(ConfigError, match=f"takes no {option}"):
-        HookedTransformer.from_pretrained("stdlib-2l", device="cpu", **{option: value})
-    with pytest.raises(ConfigError, match="dtype='float33'"):
-        HookedTransformer.from_pretrained("stdlib-2l", device="cpu", dtype="float33")
-
-
 def test_the_stream_before_the_first_block_continues_to_the_logits():
     model = HookedTransformer(small_config(), story_tokenizer(), default_padding_side="left")
     texts = ["mary gave a ball", "john"]
@@ -165,18 +144,3 @@ def test_a_fast_sweep_runs_on_the_model_and_equals_the_patching_of_notebooks():
     cache = model.run_with_cache(pairs.clean)[1]
     patched = patching.get_act_patch_attn_head_out_all_pos(model, pairs.corrupted, cache, difference)
     assert_close(patched.double(), swept.values.mean(0), atol=1e-5, rtol=0)
-
-
-def test_a_loaded_transformers_model_stands_for_the_name():
-    config = GPT2Config(n_layer=2, n_embd=12, n_head=3, n_positions=9, vocab_size=17, bos_token_id=0, eos_token_id=0)
-    theirs = GPT2LMHeadModel(config).double().eval()
-    for number, parameter in enumerate(theirs.parameters()):
-        generator = torch.Generator().manual_seed(number)
-        parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-    tokens = random_tokens()
-    plain = HookedTransformer.from_pretrained_no_processing("gpt2", hf_model=theirs, dtype="float64", device="cpu")
-    assert type(plain) is HookedTransformer
-    assert_close(plain(tokens), theirs(tokens).logits)
-    folded = HookedTransformer.from_pretrained("gpt2", hf_model=theirs, dtype="float64", device="cpu")
-    assert folded.cfg.normalization_type == "LNPre"
-    assert_close(folded(tokens).log_softmax(-1), theirs(tokens).logits.log_softmax(-1))
