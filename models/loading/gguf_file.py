@@ -1,7 +1,7 @@
 """What a GGUF file says before any weight is read: its metadata and where each tensor lies, every length checked.
 
 The package `gguf` has a reader too; it makes several objects for each of the 150,000 strings of a vocabulary, which
-takes seconds, and it fails on damaged files in ways that name neither file nor reason. The format is small.
+takes seconds, and it fails on damaged files in ways that name neither file nor reason: docs/decisions/0008.
 
 Source: the GGUF specification, versions 2 and 3 (docs/gguf.md of the ggml project).
 """
