@@ -30,6 +30,7 @@ from . import (
     linearised,
     patching,
     paths,
+    points,
     running,
     shortcuts,
     stream,
@@ -59,6 +60,7 @@ _GROUPS: tuple[Any, ...] = (
     edges,
     lens,
     running,
+    points,
     shortcuts,
     initial,
 )

@@ -9,8 +9,9 @@ from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
 
 from interp import TokensError
-from interp.invariants import INVARIANTS, Invariant, check
+from interp.invariants import INVARIANTS, Invariant, check, points
 from interp.invariants.invariant import Bounded, NothingToMeasureError
+from models.hook_point import HookPoint
 from tests.conftest import order_one_model, random_tokens
 from tests.interp.mutations import MUTATIONS, Mutation
 from tests.interp.test_hooks import native_bridge
@@ -232,3 +233,28 @@ def test_the_cache_s_class_is_the_one_that_a_model_takes() -> None:
     cache = TransformerLensKeyValueCache.init_cache(model.cfg, TOKENS.device, TOKENS.shape[0])
     model(TOKENS, past_kv_cache=cache)
     assert cache[0].past_keys.shape[1] == TOKENS.shape[1]
+
+
+class Deaf(HookPoint):
+    """A point that calls its hooks and takes nothing from them."""
+
+    def __call__(self, x):
+        super().__call__(x)
+        return x
+
+
+def test_points_are_alive_on_whatever_tokens_are_given():
+    # Where every token is the same, so is every key, and no score matters.
+    (outcome,) = check(order_one_model(), torch.full((2, 6), 5), [BY_NAME["points-live"]])
+    assert outcome.passed, outcome.note
+
+
+@pytest.mark.parametrize("found_together", [True, False])
+def test_a_dead_point_of_one_block_among_others_is_told(found_together, monkeypatch):
+    model = order_one_model(n_layers=3)
+    if not found_together:
+        monkeypatch.setattr(points, "_live_in_a_row", lambda model, row: set())
+    model.blocks[1].hook_mlp_out.__class__ = Deaf
+    (outcome,) = check(model, TOKENS, [BY_NAME["points-live"]])
+    assert (outcome.error, outcome.passed) == (1.0, False)
+    assert outcome.note == "edits change nothing at blocks.1.hook_mlp_out"
