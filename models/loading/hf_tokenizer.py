@@ -39,9 +39,17 @@ def hf_tokenizer(folder: Path) -> Any:
         raise _refused(folder, f"it has {SETTINGS} and none of {TOKENIZER}, {', '.join(OLDER[:3])}")
     else:
         return None
-    if len(tokenizer.encode("")) > 1 or tokenizer.encode("")[:1] not in ([], [tokenizer.bos_token_id]):
+    if not _begins_at_most(tokenizer):
         raise _refused(folder, f"it puts {tokenizer.convert_ids_to_tokens(tokenizer.encode(''))} around every text")
     return tokenizer
+
+
+def _begins_at_most(tokenizer: Any) -> bool:
+    """Whether nothing is put around a text but one token before it."""
+    ordinary = next(number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids)
+    text = tokenizer.decode([ordinary])
+    bare, whole = tokenizer.encode(text, add_special_tokens=False), tokenizer.encode(text)
+    return whole == bare or (whole[1:] == bare and whole[0] in (tokenizer.bos_token_id, tokenizer.eos_token_id))
 
 
 def _settings(folder: Path) -> dict[str, Any]:

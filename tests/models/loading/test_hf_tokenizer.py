@@ -174,6 +174,19 @@ def test_a_token_behind_every_text_is_refused(tmp_path: Path) -> None:
             hf_tokenizer(tmp_path)
 
 
+def test_the_one_special_token_may_stand_before_a_text_and_not_behind_it(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(one_special=True)
+    tokenizer.save_pretrained(tmp_path)
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single=["<s>", "$A"], special_tokens=[("<s>", 0)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    assert hf_tokenizer(tmp_path).encode("cat") == [0, 6]
+    backend.post_processor = TemplateProcessing(single=["$A", "<s>"], special_tokens=[("<s>", 0)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(CheckpointError, match=r"it puts \['<s>'\] around every text"):
+        hf_tokenizer(tmp_path)
+
+
 def test_tokens_that_stand_only_beside_the_file_are_refused(tmp_path: Path) -> None:
     word_tokenizer().save_pretrained(tmp_path)
     write(tmp_path, "added_tokens.json", {"cat": 6})
