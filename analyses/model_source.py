@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadFileError, did_you_mean
+from .hub_cache import cached, how_to_fetch
 
 DEFAULT = "stdlib-4l"
 
@@ -18,10 +19,17 @@ PACKAGED = ("smollm2",)
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that is there to be loaded."""
+    """A model that is there to be loaded.
+
+    Attributes:
+        name: what it is called.
+        path: its folder or file.
+        bridge: whether it is run by TransformerLens' bridge, and not converted.
+    """
 
     name: str
     path: Path
+    bridge: bool = False
 
     def load(self) -> Any:
         """The model as it was saved, in evaluation mode; nothing is folded.
@@ -30,7 +38,10 @@ class ModelSource:
 
         Raises:
             models.errors.CheckpointError: a file that is damaged, or not a model's.
+            BadFileError: a bridge that cannot be booted.
         """
+        if self.bridge:
+            return import_module("analyses.bridge_source").booted(self.path)
         return import_module("models").HookedTransformer.from_pretrained_no_processing(self.path).eval()
 
     def sample(self) -> str | None:
@@ -88,7 +99,7 @@ def bundled() -> list[str]:
 
 
 def resolved(name: str) -> ModelSource:
-    """The model that a bundled name, a path, or the name of a package's model means.
+    """The model that a bundled name, a path, the name of a package's model, or a cached hub name means.
 
     Raises:
         LookupError: none of them.
@@ -106,8 +117,11 @@ def resolved(name: str) -> ModelSource:
         return ModelSource(path.resolve().name, path)
     if path.is_file():
         return ModelSource(path.name, path)
+    folder = cached(name)
+    if folder is not None:
+        return ModelSource(name, folder)
     known = ", ".join(bundled()) or "none yet"
     raise LookupError(
         f"{name!r} is neither a bundled model nor a folder.{did_you_mean(name, [*bundled(), *PACKAGED])} Bundled "
-        f"models: {known}."
+        f"models: {known}.{how_to_fetch(name)}"
     )

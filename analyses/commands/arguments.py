@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import click
 from ..catalogue import ANALYSES
 from ..errors import did_you_mean
 from ..model_source import DEFAULT, ModelSource, resolved
+
+_BRIDGE = "interp.bridge"
 
 
 class ModelArgument(click.ParamType):
@@ -22,7 +25,8 @@ class ModelArgument(click.ParamType):
         if isinstance(value, ModelSource):
             return value
         try:
-            return resolved(value)
+            found = resolved(value)
+            return replace(found, bridge=True) if ctx is not None and ctx.meta.get(_BRIDGE) else found
         except LookupError as error:
             raise click.UsageError(error.args[0], ctx) from error
 
@@ -112,6 +116,22 @@ def _try_out(folder: Path, missing: Sequence[Path]) -> None:
 def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         ctx.find_root().obj.debug = True
+
+
+def _bridge(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_BRIDGE] = value
+
+
+def bridge_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with --bridge, which is read before the MODEL that it speaks of."""
+    return click.option(
+        "--bridge",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_bridge,
+        help="Run MODEL as TransformerLens' TransformerBridge, not converted: a Hugging Face folder or hub name.",
+    )(command)
 
 
 def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:

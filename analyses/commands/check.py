@@ -21,7 +21,7 @@ from ..model_source import ModelSource
 from ..prompts import prompts
 from ..rendering import as_json, number, trimmed, written
 from ..source_model import source_invariants
-from .arguments import model_argument, output_options, require_one_input, text_options
+from .arguments import bridge_option, model_argument, output_options, require_one_input, text_options
 from .loaded import loaded
 from .progress import note, stepped
 
@@ -31,6 +31,7 @@ _PROMPTS, _POSITIONS = 2, 16
 
 @click.command("check")
 @model_argument
+@bridge_option
 @text_options
 @click.option("--only", "names", multiple=True, metavar="NAME", help="Only this invariant. Repeatable. Default: all.")
 @output_options
@@ -42,19 +43,20 @@ def command(
     folder: Path | None,
     json_wanted: bool,
 ) -> None:
-    """The invariants of a model, each with its measured error, in float64.
+    """The invariants of a model, each with its measured error, in float64 (a bridge in float32).
 
     A Hugging Face folder or a GGUF file is also run by transformers, and must give the same logits.
     The exit code is 4 if one of them fails.
     """
     require_one_input(texts, ids)
     _require_known(names)
-    model = loaded(source).double()
+    model = loaded(source) if source.bridge else loaded(source).double()
     chosen = _chosen(names, source, model)
     given = prompts(model, source, texts, ids)
     tokens = given.tokens[:_PROMPTS, :_POSITIONS]
     cut = "" if tokens.shape == given.tokens.shape else f", cut from {' × '.join(map(str, given.tokens.shape))},"
-    note(f"{source.name} in float64 on {tokens.shape[0]} × {tokens.shape[1]} tokens{cut} of {given.origin}")
+    run_as = f"{source.name} as a bridge in float32" if source.bridge else f"{source.name} in float64"
+    note(f"{run_as} on {tokens.shape[0]} × {tokens.shape[1]} tokens{cut} of {given.origin}")
     found = list(stepped("checking", outcomes(model, tokens, chosen), len(chosen)))
     document = {"outcomes": [asdict(outcome) for outcome in found], "manifest": manifest(model, source, given)}
     if folder:

@@ -4,11 +4,23 @@ from typing import Any
 
 import torch
 
+from ..bridge_source import can_be_bridged
 from ..model_source import ModelSource
 from .progress import doing
 
 _SMALL = 20_000_000
 """Parameters below which one thread was faster than two: the threads wait for one another longer than they work."""
+
+
+def _load(source: ModelSource) -> Any:
+    from models.errors import CheckpointError  # imports torch
+
+    try:
+        return source.load()
+    except CheckpointError as error:
+        if "TransformerBridge" not in str(error) or not can_be_bridged(source.path):
+            raise
+        raise CheckpointError(f"{error}. `interp check` and `interp sweep` run it as it is with --bridge") from error
 
 
 def loaded(source: ModelSource) -> Any:
@@ -18,7 +30,7 @@ def loaded(source: ModelSource) -> Any:
         models.errors.CheckpointError: a file that is damaged, or not a model's.
     """
     with doing(f"loading {source.name}"):
-        model = source.load()
+        model = _load(source)
     if sum(parameter.numel() for parameter in model.parameters()) < _SMALL:
         torch.set_num_threads(1)
     return model

@@ -22,7 +22,7 @@ from ..sweep_files import save_sweep
 from ..sweep_request import SweepRequest
 from ..sweep_result import effects_as_dict, sweep_result
 from ..sweep_verdict import described
-from .arguments import model_argument, output_options
+from .arguments import bridge_option, model_argument, output_options
 from .loaded import loaded
 from .progress import doing, note
 from .sweep_options import sweep_options
@@ -35,6 +35,7 @@ AGAIN = "the same command goes on from there."
 
 @click.command("sweep")
 @model_argument
+@bridge_option
 @sweep_options
 @output_options
 def command(

@@ -1,0 +1,79 @@
+"""Commands on models that are run as TransformerLens' bridge, and on names of the hub."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from analyses import exit_codes
+from analyses.cli import cli
+from tests.interp.bridges import tiny
+from tests.models.word_tokenizer import word_tokenizer
+
+
+def ran(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="interp")
+
+
+def saved(case: str, folder: Path) -> Path:
+    model = tiny(case).float()
+    model.config.dtype = "float32"
+    model.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bloom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An architecture that is not converted."""
+    return saved("bloom", tmp_path_factory.mktemp("hf") / "bloom")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_not_converted_is_checked_as_a_bridge(bloom: Path) -> None:
+    some = ["--only", "source-logits", "--only", "pattern-rows", "--only", "patch-all", "--tokens", "5 9 31 6 9 12"]
+    refused = ran("check", bloom, *some)
+    assert refused.exit_code == exit_codes.BAD_FILE
+    assert "'bloom' are not converted" in refused.output
+    assert "--bridge" in refused.output
+    result = ran("check", bloom, "--bridge", *some, "--json")
+    assert result.exit_code == exit_codes.OK, result.output
+    found = {one["name"]: one for one in json.loads(result.stdout)["outcomes"]}
+    assert set(found) == {"source-logits", "pattern-rows", "patch-all"}
+    for one in found.values():
+        assert 0 <= one["error"] <= one["tolerance"]
+        assert one["reason"]
+    assert json.loads(result.stdout)["manifest"]["dtype"] == "float32"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_sweep_of_a_bridge_is_run_the_plain_way(bloom: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.json"
+    pair = {"clean": [5, 9, 31, 6], "corrupted": [5, 12, 31, 6], "answer": 7, "wrong": 8}
+    pairs.write_text(json.dumps([pair]))
+    result = ran("sweep", bloom, "--bridge", "--task", pairs, "--site", "resid_mid", "--over", "layer", "--json")
+    assert result.exit_code == exit_codes.OK, result.output
+    assert "is not built of blocks" in result.stderr
+
+
+def test_only_what_transformers_reads_is_a_bridge() -> None:
+    result = ran("check", "stdlib-1h", "--bridge", "--only", "causality")
+    assert result.exit_code == exit_codes.BAD_FILE
+    assert "leave --bridge out" in result.output
+    assert ran("check", "stdlib-1h", "--only", "causality").exit_code == exit_codes.OK
+
+
+def test_a_name_of_the_hub_means_the_files_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--org--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    saved("gpt2", repository / "snapshots" / ("0" * 40))
+    result = ran("check", "org/tiny", "--only", "causality", "--json")
+    assert result.exit_code == exit_codes.OK, result.output
+    assert json.loads(result.stdout)["manifest"]["model"] == "org/tiny"
+    absent = ran("check", "org/absent", "--only", "causality")
+    assert absent.exit_code == exit_codes.USAGE
+    assert "`hf download org/absent` fetches them" in absent.output

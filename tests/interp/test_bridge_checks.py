@@ -1,0 +1,65 @@
+"""The invariants on bridges: from a user's own tests in two lines, and with nothing left behind."""
+
+import pytest
+import torch
+
+from interp.invariants import INVARIANTS, check
+from interp.other_weights import other_weights
+from interp.testing import invariants_of
+from tests.interp.bridges import bridge, running
+
+TOKENS = torch.tensor([[5, 9, 31, 6, 9], [3, 4, 8, 22, 7]])
+
+
+def named(*names: str) -> list:
+    return [invariant for invariant in INVARIANTS if invariant.name in names]
+
+
+def test_two_lines_make_tests_of_a_bridge() -> None:
+    test_mine = invariants_of(lambda: (bridge("gpt2"), TOKENS))
+    (mark,) = test_mine.pytestmark
+    cases = {case.id: case.values for case in mark.args[1]}
+    for name in ("causality", "stream-sum", "direct-attribution", "last-lens"):
+        test_mine(*cases[name])
+    with pytest.raises(pytest.skip.Exception, match="a TransformerBridge is not built of blocks"):
+        test_mine(*cases["engines-agree"])
+    test_another = invariants_of(lambda: (bridge("opt"), TOKENS))
+    with pytest.raises(pytest.fail.Exception, match="pattern-softmax"):
+        test_another(*cases["pattern-softmax"])
+
+
+@pytest.mark.parametrize("case", ["gpt2", "llama"])
+def test_points_that_a_bridge_neglects_are_listed_and_its_weights_come_back(case: str) -> None:
+    model = bridge(case)
+    with running(), torch.no_grad():
+        before = model(TOKENS)
+        (told,) = check(model, TOKENS, named("points-live"))
+        assert torch.equal(model(TOKENS), before)
+    assert told.passed
+    silent = {"gpt2": "blocks.*.attn.qkv.hook_out", "llama": "rotary_emb.hook_out"}
+    assert silent[case] in told.note
+    assert "blocks.*.hook_resid_mid" in told.note
+
+
+def test_a_dead_point_of_a_bridge_fails() -> None:
+    with running():
+        dead, shown = check(bridge("opt"), TOKENS, named("points-live", "pattern-softmax"))[::-1]
+    assert dead.failed
+    assert "edits change nothing at pos_embed.hook_in" in dead.note
+    assert "blocks.*.attn.hook_pattern" in dead.note
+    assert shown.failed  # Its scores are patterns.
+
+
+def test_other_weights_act_within_the_block_alone() -> None:
+    model = bridge("llama")
+    zeros = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
+    with running(), torch.no_grad():
+        before = model(TOKENS)
+        with other_weights(model, zeros):
+            assert not model(TOKENS).any()
+        assert torch.equal(model(TOKENS), before)
+        with pytest.raises(RuntimeError, match="stop"), other_weights(model, zeros):
+            raise RuntimeError("stop")
+        assert torch.equal(model(TOKENS), before)
+        with pytest.raises(KeyError), other_weights(model, {"none": torch.zeros(1)}):
+            pass
