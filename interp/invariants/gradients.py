@@ -129,8 +129,11 @@ def duality_off(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
         # Fused kernels have no forward mode: what they would skip is looked at, so that they are not taken.
         ends = (".hook_pattern", ".hook_scale")
         looked: dict[str, Edit] = {name: _same for name in model.hook_dict if name.endswith(ends)}
-        with edited(model, {**looked, START: lambda x: dual}, allow_nonfinite=True):
-            logits = model(tokens[:1])
+        try:
+            with edited(model, {**looked, START: lambda x: dual}, allow_nonfinite=True):
+                logits = model(tokens[:1])
+        except NotImplementedError as error:
+            raise NothingToMeasureError(f"an operation of the model has no forward mode: {error}") from error
         tangent = forward_ad.unpack_dual(logits).tangent
     if tangent is None:
         raise NothingToMeasureError("the model's forward mode gives no derivative")
