@@ -13,6 +13,10 @@ from ..transformer import Output as Output
 from .HookedTransformerConfig import HookedTransformerConfig
 from .pretrained import NotebookPretrained, PaddingSide
 
+SingleLoss = Float[Tensor, ""]
+LossPerToken = Float[Tensor, "batch pos-1"]
+Loss = SingleLoss | LossPerToken
+
 _INSTEAD = {
     "fill_missing_keys": "load_state_dict names what is missing, and from_pretrained leaves nothing out",
     "generate_stream": "call generate, which returns when it is done",

@@ -8,11 +8,11 @@ is its own; what it removed is ours. `docs/compat.md` lists what is covered, wha
 from typing import Any
 
 import transformer_lens
-from transformer_lens import HookedRootModule as HookedRootModule
 from transformer_lens import TransformerLensKeyValueCache as TransformerLensKeyValueCache
 from transformer_lens import TransformerLensKeyValueCacheEntry as TransformerLensKeyValueCacheEntry
 
 from . import components as components
+from . import config as config
 from . import evals as evals
 from . import head_detector as head_detector
 from . import hook_points as hook_points
@@ -24,11 +24,16 @@ from . import utils as utils
 from .ActivationCache import ActivationCache as ActivationCache
 from .FactoredMatrix import FactoredMatrix as FactoredMatrix
 from .hook_points import HookPoint as HookPoint
+from .HookedRootModule import HookedRootModule as HookedRootModule
 from .HookedTransformer import HookedTransformer as HookedTransformer
 from .HookedTransformerConfig import HookedTransformerConfig as HookedTransformerConfig
+from .module_names import name_modules
+from .past_key_value_caching import HookedTransformerKeyValueCache as HookedTransformerKeyValueCache
+from .past_key_value_caching import HookedTransformerKeyValueCacheEntry as HookedTransformerKeyValueCacheEntry
 from .SVDInterpreter import SVDInterpreter as SVDInterpreter
 
 loading = loading_from_pretrained
+name_modules()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,8 @@
 Their constructors are ours and take other arguments than TransformerLens'; build a model, and read its parts.
 """
 
+from typing import Any
+
 from ..attention import Attention as Attention
 from ..attention import GroupedQueryAttention as GroupedQueryAttention
 from ..blocks import PreNormBlock as TransformerBlock
@@ -16,4 +18,22 @@ from ..norms import RMSNorm as RMSNorm
 from ..norms import RMSNormPre as RMSNormPre
 from ..positions import PosEmbed as PosEmbed
 
-__all__ = ["MLP", "Attention", "TransformerBlock"]
+AbstractAttention = Attention
+CanBeUsedAsMLP = MLP
+
+_OF_OTHER_MODELS = (
+    "BertBlock", "BertEmbed", "BertMLMHead", "BertNSPHead", "BertPooler", "MoE", "T5Attention", "T5Block",
+    "TokenTypeEmbed",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_OTHER_MODELS:
+        # An AttributeError's text would be lost where a name is imported from a module.
+        raise ImportError(
+            f"{name} is of models that are not built here; TransformerLens 4's TransformerBridge runs them"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["MLP", "AbstractAttention", "Attention", "CanBeUsedAsMLP", "TransformerBlock"]

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformer_lens.supported_models import MODEL_ALIASES as MODEL_ALIASES
 from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES as OFFICIAL_MODEL_NAMES
+from transformer_lens.supported_models import get_official_model_name as get_official_model_name
 
 _REMOVED = (
     "get_pretrained_model_config",

@@ -1,10 +1,13 @@
 """What TransformerLens 3.9 had under a name is there under `models.compat`, or says what to do instead."""
 
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
 
 from models.compat import HookedTransformer, hook_points, loading, utilities, utils
+from tests.conftest import order_one_model
 
 # The lists below are 3.9.0's own: what its modules export, and what notebooks import from them.
 UTILS = """
@@ -20,18 +23,30 @@ test_prompt warn_if_mps
 MODULES = {
     "": "HookedTransformer HookedTransformerConfig FactoredMatrix ActivationCache SVDInterpreter HookedRootModule "
     "TransformerLensKeyValueCache TransformerLensKeyValueCacheEntry utils utilities patching evals head_detector "
-    "hook_points components train loading loading_from_pretrained",
-    ".HookedTransformer": "HookedTransformer Output",
+    "hook_points components train loading loading_from_pretrained config HookedTransformerKeyValueCache",
+    ".HookedTransformer": "HookedTransformer Output Loss SingleLoss LossPerToken",
     ".HookedTransformerConfig": "HookedTransformerConfig",
     ".ActivationCache": "ActivationCache",
     ".FactoredMatrix": "FactoredMatrix",
     ".SVDInterpreter": "SVDInterpreter",
-    ".components": "Attention MLP Embed PosEmbed Unembed LayerNorm LayerNormPre RMSNorm RMSNormPre TransformerBlock",
+    ".cache.key_value_cache": "TransformerLensKeyValueCache",
+    ".components": "AbstractAttention GroupedQueryAttention GatedMLP Attention MLP Embed PosEmbed "
+    "Unembed LayerNorm LayerNormPre RMSNorm RMSNormPre TransformerBlock",
+    ".components.abstract_attention": "AbstractAttention",
+    ".components.mlps.can_be_used_as_mlp": "CanBeUsedAsMLP",
+    ".components.mlps.gated_mlp": "GatedMLP",
+    ".components.rms_norm": "RMSNorm",
+    ".components.transformer_block": "TransformerBlock",
+    ".config": "HookedTransformerConfig TransformerBridgeConfig TransformerLensConfig",
+    ".config.hooked_transformer_config": "HookedTransformerConfig",
     ".evals": "sanity_check evaluate evaluate_on_dataset induction_loss ioi_eval IOIDataset make_pile_data_loader",
     ".head_detector": "detect_head compute_head_attention_similarity_score get_previous_token_head_detection_pattern "
     "get_duplicate_token_head_detection_pattern get_induction_head_detection_pattern get_supported_heads HEAD_NAMES",
-    ".hook_points": "HookPoint HookedRootModule LensHandle",
-    ".loading_from_pretrained": "OFFICIAL_MODEL_NAMES MODEL_ALIASES",
+    ".hook_points": "HookPoint HookedRootModule LensHandle HookFunction NamesFilter",
+    ".HookedRootModule": "HookedRootModule",
+    ".loading_from_pretrained": "OFFICIAL_MODEL_NAMES MODEL_ALIASES get_official_model_name",
+    ".past_key_value_caching": "HookedTransformerKeyValueCache HookedTransformerKeyValueCacheEntry",
+    ".supported_models": "OFFICIAL_MODEL_NAMES MODEL_ALIASES",
     ".patching": "generic_activation_patch make_df_from_ranges layer_pos_patch_setter "
     "layer_pos_head_vector_patch_setter layer_head_vector_patch_setter get_act_patch_resid_pre "
     "get_act_patch_resid_mid get_act_patch_attn_out get_act_patch_mlp_out get_act_patch_block_every "
@@ -39,6 +54,9 @@ MODULES = {
     "get_act_patch_attn_head_by_pos_every",
     ".train": "HookedTransformerTrainConfig train",
     ".utilities": UTILS,
+    ".utilities.activation_functions": "gelu_new gelu_fast solu SUPPORTED_ACTIVATIONS",
+    ".utilities.devices": "get_device warn_if_mps move_to_and_update_config",
+    ".weight_processing": "ProcessWeights",
     ".utils": UTILS,
 }
 METHODS = """
@@ -53,6 +71,31 @@ sample_datapoint set_tokenizer set_ungroup_grouped_query_attention set_use_attn_
 set_use_hook_mlp_in set_use_split_qkv_input setup to_single_str_token to_single_token to_str_tokens to_string to_tokens
 tokens_to_residual_directions
 """
+
+
+def test_a_module_inside_a_package_can_be_the_first_import():
+    code = """from models.compat.components.mlps.gated_mlp import GatedMLP
+import models.compat.components.mlps.gated_mlp as module
+import models.compat.utilities.devices as devices
+from models.compat import HookedRootModule, HookedTransformer, components, config
+assert module.GatedMLP is GatedMLP is components.GatedMLP
+assert callable(devices.get_device) and isinstance(HookedTransformer, type) and isinstance(HookedRootModule, type)
+assert config.HookedTransformerConfig(n_layers=1, d_model=4, d_head=2, n_ctx=3, d_vocab=5).n_heads == 2
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_classes_of_parts_are_those_of_the_model():
+    from models.compat.components import AbstractAttention, GatedMLP, GroupedQueryAttention, TransformerBlock
+
+    model = order_one_model(n_key_value_heads=2, gated_mlp=True, normalization_type="RMS")
+    block = model.blocks[0]
+    for part, kind in ((block, TransformerBlock), (block.attn, GroupedQueryAttention), (block.mlp, GatedMLP)):
+        assert isinstance(part, kind)
+    assert isinstance(block.attn, AbstractAttention)
+    with pytest.raises(ImportError, match="T5Block is of models that are not built here"):
+        from models.compat.components import T5Block  # noqa: F401
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformer_lens import utilities
 
+from .defaults import LocallyOverridenDefaults as LocallyOverridenDefaults
 from .downloads import download_file_from_hf as download_file_from_hf
 from .downloads import get_dataset as get_dataset
 
