@@ -47,7 +47,7 @@ def _dead_points(model: Any, tokens: Int[Tensor, "batch pos"]) -> Bounded:
     return Bounded(float(len(dead)), note=_told(model, dead, refused))
 
 
-def _different_tokens(model: Any, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "2 pos"]:
+def _different_tokens(model: Any, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "2 shorter"]:
     """Two short rows: where all tokens are the same, keys say the same, and no score matters."""
     length, vocabulary = min(6, tokens.shape[1]), model.cfg.d_vocab
     step = max(1, vocabulary // (2 * length))
