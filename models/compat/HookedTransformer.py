@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import transformer_lens
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
@@ -10,6 +11,7 @@ from transformer_lens import TransformerLensKeyValueCache
 from ..config import HookedTransformerConfig as OurConfig
 from ..errors import ConfigError, InputError
 from ..transformer import Output as Output
+from .ActivationCache import ActivationCache
 from .HookedTransformerConfig import HookedTransformerConfig
 from .pretrained import NotebookPretrained, PaddingSide
 
@@ -48,6 +50,13 @@ class HookedTransformer(NotebookPretrained):
         super().__init__(config, tokenizer, default_padding_side)
         # The mode changes nothing in our model; TransformerLens 4's patching refuses a model in training mode.
         self.eval()
+
+    def run_with_cache(self, *args: Any, **options: Any) -> tuple[Any, Any]:
+        """The output of one forward pass and its activations; see `models.HookedTransformer.run_with_cache`."""
+        output, cache = super().run_with_cache(*args, **options)
+        if isinstance(cache, transformer_lens.ActivationCache):
+            cache = ActivationCache(cache.cache_dict, self, has_batch_dim=cache.has_batch_dim)
+        return output, cache
 
     @property
     def n_params_total(self) -> int:
