@@ -21,6 +21,10 @@ from .task_verdict import headline, numbers, verdict
 
 FIRST_ASKED = "induction,ioi,capitals,agreement"
 
+MOST_PAIRS, LEAST_PAIRS = 32, 8
+MOST_WORK = 8e12
+"""Multiplications and additions of one task, some two minutes of two cores."""
+
 OWN_PROMPTS = "the tasks' own prompts"
 """What is read instead of given text."""
 
@@ -30,7 +34,10 @@ class Options:
     """Which tasks are asked, with how many pairs of prompts, and which run is edited."""
 
     tasks: str = field(default=FIRST_ASKED, metadata={"help": "Names of tasks, with commas between; or all."})
-    pairs: int = field(default=32, metadata={"help": "How many pairs of prompts of each task."})
+    pairs: int | None = field(
+        default=None,
+        metadata={"help": "Pairs of prompts of each task (default: 32, fewer, 8 at least, of a large model)."},
+    )
     direction: Direction = field(
         default="denoising",
         metadata={"help": "denoising: clean values into the corrupted run; noising: the reverse."},
@@ -38,10 +45,19 @@ class Options:
     seed: int = field(default=0, metadata={"help": "Seed of the prompts that are drawn."})
 
     def __post_init__(self) -> None:
-        if self.pairs < 2:
+        if self.pairs is not None and self.pairs < 2:
             raise ValueError(f"pairs={self.pairs} must be at least 2: of one nothing is known of chance")
         if not all(self.names) or len(set(self.names)) < len(self.names):
             raise ValueError(f"tasks={self.tasks!r} must name at least one task, and none twice")
+
+    def pairs_for(self, model: Any) -> int:
+        """How many pairs are asked: patching every head of a task is a few minutes' work at most."""
+        if self.pairs is not None:
+            return self.pairs
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        # A pass begins at the block that is changed, which is halfway on average; a prompt has some 20 tokens.
+        work = model.cfg.n_layers * model.cfg.n_heads * 20 * weights
+        return min(MOST_PAIRS, max(LEAST_PAIRS, int(MOST_WORK / work)))
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +80,7 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
     refused: list[Refused] = []
     for name in options.names:
         try:
-            one = asked(model, name, options.pairs, options.seed, options.direction)
+            one = asked(model, name, options.pairs_for(model), options.seed, options.direction)
         except UnknownTaskError as error:
             raise OptionError(str(error)) from error
         if isinstance(one, Asked):

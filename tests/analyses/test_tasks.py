@@ -109,6 +109,16 @@ def test_few_templates_name_no_head(monkeypatch):
     assert math.isclose(result.tables["Heads: induction"]["share"].max(), 1.0, rel_tol=1e-9)
 
 
+def test_a_large_model_is_asked_fewer_pairs_unless_they_are_asked_for(monkeypatch):
+    model = order_one_model()
+    work = 2 * 4 * 20 * sum(weight.numel() for weight in model.parameters())
+    assert Options().pairs_for(model) == 32
+    for most_work, pairs in ((20.5 * work, 20), (5 * work, 8)):
+        monkeypatch.setattr("analyses.tasks.MOST_WORK", most_work)
+        assert Options().pairs_for(model) == pairs
+    assert Options(pairs=5).pairs_for(model) == 5
+
+
 def test_the_command_takes_no_text_and_says_whose_prompts_were_read(model_folder, monkeypatch):
     given = CliRunner().invoke(cli, ["tasks", str(model_folder), "--prompt", "one two"])
     assert given.exit_code == exit_codes.USAGE
