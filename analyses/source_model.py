@@ -14,8 +14,11 @@ from .errors import BadFileError
 from .model_source import ModelSource
 
 
-def source_invariants(source: ModelSource, dtype: torch.dtype) -> list[Invariant]:
+def source_invariants(source: ModelSource, dtype: torch.dtype, tokens: Int[Tensor, "batch pos"]) -> list[Invariant]:
     """That the model gives the logits of `transformers`, where it can run the checkpoint itself; else nothing.
+
+    Args:
+        tokens: what both are run on, however short the other invariants' tokens are: windows and positions matter.
 
     Raises:
         BadFileError: `transformers` cannot read what the model was read from.
@@ -34,7 +37,7 @@ def source_invariants(source: ModelSource, dtype: torch.dtype) -> list[Invariant
     def logits(tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
         return theirs(tokens, use_cache=False).logits
 
-    return [same_logits(logits, "transformers, on the same file")]
+    return [same_logits(logits, "transformers, on the same file", tokens)]
 
 
 def _loading(source: ModelSource) -> dict[str, Any] | None:

@@ -17,20 +17,25 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .invariants import INVARIANTS, Invariant, Outcome, check
+from .invariants.source import Logits, same_logits
 
 
-def invariants_of(make: Callable[[], tuple[Any, Int[Tensor, "batch pos"]]]) -> Callable[[Invariant], None]:
+def invariants_of(
+    make: Callable[[], tuple[Any, Int[Tensor, "batch pos"]]], source: Logits | None = None
+) -> Callable[[Invariant], None]:
     """A pytest test of each invariant; assign it to a name that begins with `test_`.
 
     Args:
         make: the model and tokens to run it on: [batch, pos] with three positions or more. A few short prompts do.
+        source: the logits of the model that the weights came from; with it, `source-logits` is one of the tests.
 
     Raises:
         TypeError: when a test runs, if `make` gives something else than a model and tokens.
     """
     made = cache(make)
+    every = [*INVARIANTS, *([same_logits(source, "the model it came from")] if source else [])]
 
-    @pytest.mark.parametrize("invariant", [pytest.param(each, id=each.name) for each in INVARIANTS])
+    @pytest.mark.parametrize("invariant", [pytest.param(each, id=each.name) for each in every])
     def holds(invariant: Invariant) -> None:
         given = made()
         if not (isinstance(given, tuple) and len(given) == 2):

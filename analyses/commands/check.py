@@ -8,9 +8,11 @@ from string import ascii_lowercase
 from typing import Any
 
 import click
+from jaxtyping import Int
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from interp.invariants import INVARIANTS, Invariant, Outcome, outcomes
 from interp.invariants.source import NAME as SOURCE
@@ -18,7 +20,7 @@ from interp.invariants.source import NAME as SOURCE
 from ..errors import InvalidResultError, did_you_mean
 from ..manifest import manifest
 from ..model_source import ModelSource
-from ..prompts import prompts
+from ..prompts import Prompts, prompts
 from ..rendering import as_json, number, trimmed, written
 from ..source_model import source_invariants
 from .arguments import bridge_option, model_argument, output_options, require_one_input, text_options
@@ -26,7 +28,7 @@ from .loaded import loaded
 from .progress import note, stepped
 
 _PROMPTS, _POSITIONS = 2, 16
-"""What suffices to see an identity fail; more tokens only take longer."""
+"""What suffices to see an identity fail; of a model's own sample more would only take longer."""
 
 
 @click.command("check")
@@ -51,20 +53,30 @@ def command(
     require_one_input(texts, ids)
     _require_known(names)
     model = loaded(source) if source.bridge else loaded(source).double()
-    chosen = _chosen(names, source, model)
-    given = prompts(model, source, texts, ids)
-    tokens = given.tokens[:_PROMPTS, :_POSITIONS]
-    cut = "" if tokens.shape == given.tokens.shape else f", cut from {' × '.join(map(str, given.tokens.shape))},"
+    whole = prompts(model, source, texts, ids)
+    chosen = _chosen(names, source, model, whole.tokens)
+    given = whole if texts or ids else _short(whole)
     run_as = f"{source.name} as a bridge in float32" if source.bridge else f"{source.name} in float64"
-    note(f"{run_as} on {tokens.shape[0]} × {tokens.shape[1]} tokens{cut} of {given.origin}")
-    found = list(stepped("checking", outcomes(model, tokens, chosen), len(chosen)))
-    document = {"outcomes": [asdict(outcome) for outcome in found], "manifest": manifest(model, source, given)}
-    if folder:
-        note(f"wrote {written(folder / 'check.json', as_json(document))}")
-    click.echo(as_json(document) if json_wanted else _text(found), nl=json_wanted)
+    note(f"{run_as} on {' × '.join(map(str, given.tokens.shape))} tokens of {given.origin}")
+    found: list[Outcome] = []
+    try:
+        found.extend(stepped("checking", outcomes(model, given.tokens, chosen), len(chosen)))
+    finally:
+        # Interrupted, it tells what it has found.
+        document = {"outcomes": [asdict(outcome) for outcome in found], "manifest": manifest(model, source, given)}
+        if folder:
+            note(f"wrote {written(folder / 'check.json', as_json(document))}")
+        click.echo(as_json(document) if json_wanted else _text(found), nl=json_wanted)
     failed = [outcome.name for outcome in found if outcome.failed]
     if failed:
         raise InvalidResultError(f"{len(failed)} of {len(found)} invariants do not hold: {', '.join(failed)}")
+
+
+def _short(whole: Prompts) -> Prompts:
+    tokens = whole.tokens[:_PROMPTS, :_POSITIONS]
+    if tokens.shape == whole.tokens.shape:
+        return whole
+    return Prompts(tokens, f"{whole.origin}, cut from {' × '.join(map(str, whole.tokens.shape))}")
 
 
 def _require_known(names: Sequence[str]) -> None:
@@ -74,9 +86,9 @@ def _require_known(names: Sequence[str]) -> None:
             raise click.UsageError(f"--only: no invariant is called {name!r}.{did_you_mean(name, known)}")
 
 
-def _chosen(names: Sequence[str], source: ModelSource, model: Any) -> list[Invariant]:
-    """The invariants of these names, or all; the source is run only where it is asked."""
-    beside = source_invariants(source, model.cfg.dtype) if not names or SOURCE in names else []
+def _chosen(names: Sequence[str], source: ModelSource, model: Any, whole: Int[Tensor, "batch pos"]) -> list[Invariant]:
+    """The invariants of these names, or all; the source is run only where it is asked, and then on all tokens."""
+    beside = source_invariants(source, model.cfg.dtype, whole) if not names or SOURCE in names else []
     if SOURCE in names and not beside:
         raise click.UsageError(f"--only {SOURCE}: {source.name} is no checkpoint that transformers can run itself")
     by_name = {invariant.name: invariant for invariant in [*INVARIANTS, *beside]}

@@ -20,15 +20,17 @@ ANGLES = Tolerance(
 )
 
 
-def same_logits(source: Logits, called: str) -> Invariant:
+def same_logits(source: Logits, called: str, on: Int[Tensor, "batch pos"] | None = None) -> Invariant:
     """The invariant that a model gives the logits of another one.
 
     Args:
         source: the logits of the other.
         called: what the other is, in words.
+        on: tokens that both are run on instead of the other invariants' (short) ones.
     """
 
     def error(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
+        tokens = tokens if on is None else on
         with torch.no_grad():
             ours = model(tokens)
             return deviation(ours, source(tokens).to(ours))

@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from analyses import catalogue, exit_codes
 from analyses import cli as program
 from analyses.cli import cli
-from analyses.commands import check as check_command
 from analyses.commands import train as train_command
 from analyses.commands.arguments import OutputFolder
 from analyses.errors import InvalidResultError
@@ -25,7 +24,6 @@ from analyses.model_source import resolved
 from analyses.prompts import prompts
 from analyses.report import build
 from analyses.result import Result
-from interp.invariants import Outcome
 from models.errors import CheckpointError, InputError
 from models.loading import folder as model_folders
 from tests.conftest import order_one_model
@@ -272,23 +270,6 @@ def test_each_error_has_its_code_and_a_stranger_is_internal():
     assert exit_codes.exit_code(ValueError("x")) == 1
 
 
-def test_check_measures_every_invariant(model_folder):
-    result = ran("check", model_folder, "--json")
-    assert result.exit_code == exit_codes.OK, result.output
-    outcomes = json.loads(result.stdout)["outcomes"]
-    assert len(outcomes) > 20
-    assert all(outcome["passed"] is not False for outcome in outcomes)
-
-
-def test_check_says_that_it_cut_the_prompts(model_folder, monkeypatch):
-    monkeypatch.setattr(check_command, "outcomes", lambda model, tokens, chosen: [])
-    pair = ("--prompt", "one two", "--prompt", "two one")
-    whole, cut = ran("check", model_folder, *pair), ran("check", model_folder, *pair, "--prompt", "one one")
-    assert "on 2 × 3 tokens of 2 prompts" in whole.stderr
-    assert "cut" not in whole.stderr
-    assert "on 2 × 3 tokens, cut from 3 × 3, of 3 prompts" in cut.stderr
-
-
 def test_an_output_folder_is_tried_out_and_left_as_it_was(tmp_path):
     folder = OutputFolder().convert(tmp_path / "new" / "newer", None, None)
     assert folder == tmp_path / "new" / "newer"
@@ -297,36 +278,6 @@ def test_an_output_folder_is_tried_out_and_left_as_it_was(tmp_path):
     (tmp_path / "kept" / "file").touch()
     OutputFolder().convert(tmp_path / "kept" / "new", None, None)
     assert [file.name for file in (tmp_path / "kept").iterdir()] == ["file"]
-
-
-def test_check_fails_when_an_invariant_does(model_folder, monkeypatch):
-    found = [
-        Outcome("rows", "rows sum to one", 0.25, 1e-10, False, reason="rounding"),
-        Outcome("sign", "no entry is negative", 0.0, 0.0, True, reason="exact"),
-        Outcome("sum", "heads sum", 1e-16, 1e-10, True, reason="rounding"),
-        Outcome("cache", "a cache changes nothing", None, 0.0, None, "no cache", "exact"),
-        Outcome("stop", "a stop changes nothing", None, 0.0, False, "", "exact", "ValueError: lost"),
-    ]
-    monkeypatch.setattr(check_command, "outcomes", lambda model, tokens, chosen: found)
-    result = ran("check", model_folder)
-    assert result.exit_code == exit_codes.INVALID_RESULT
-    lines = result.stdout.splitlines()
-    assert lines[1].split() == ["rows", "0.25", "1e-10", "(a)", "FAIL", "rows", "sum", "to", "one"]
-    assert lines[2].split()[:5] == ["sign", "0", "0", "(b)", "pass"]
-    assert lines[3].split()[:5] == ["sum", "1e-16", "1e-10", "(a)", "pass"]
-    assert "(raised ValueError: lost)" in lines[4]
-    assert lines[5:7] == ["(a) rounding", "(b) exact"]
-    assert lines[-2:] == ["cache: no cache", "2 of 5 hold, 1 skipped."]
-    assert "2 of 5 invariants do not hold: rows, stop" in result.stderr
-    assert json.loads(ran("check", model_folder, "--json").stdout)["outcomes"][0]["reason"] == "rounding"
-
-
-def test_check_asks_only_what_it_is_asked(model_folder):
-    asked = json.loads(ran("check", model_folder, "--only", "causality", "--only", "batch", "--json").stdout)
-    assert [outcome["name"] for outcome in asked["outcomes"]] == ["causality", "batch"]
-    wrong = ran("check", model_folder, "--only", "casuality")
-    assert wrong.exit_code == exit_codes.USAGE
-    assert "Did you mean 'causality'" in wrong.stderr
 
 
 def test_train_hands_over_the_recipe_and_tells_the_loss(monkeypatch, tmp_path):

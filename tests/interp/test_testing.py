@@ -9,6 +9,7 @@ import pytest
 import interp.testing
 from interp.invariants import INVARIANTS, Outcome
 from interp.testing import explanation, invariants_of
+from tests.conftest import order_one_model, random_tokens
 
 THEIRS = """
 import torch
@@ -76,6 +77,19 @@ def test_the_tests_have_the_names_of_the_invariants() -> None:
     assert made == []
     with pytest.raises(TypeError, match=r"gives \(model, tokens\), not NoneType"):
         test(INVARIANTS[0])
+
+
+def test_the_model_it_came_from_is_one_more_test() -> None:
+    model, tokens = order_one_model(), random_tokens()
+    for off, fails in ((0.0, False), (0.1, True)):
+        test = invariants_of(lambda: (model, tokens), source=lambda given, off=off: model(given) + off)
+        last = test.pytestmark[0].args[1][-1]
+        assert last.id == "source-logits"
+        if fails:
+            with pytest.raises(pytest.fail.Exception, match=r"source-logits: .*\nOff by"):
+                test(*last.values)
+        else:
+            test(*last.values)
 
 
 def test_a_failure_says_what_was_claimed_and_why_that_much_was_allowed() -> None:
