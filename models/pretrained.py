@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from .errors import CheckpointError
+from .keywords import NoKeyword, require_no_others
 from .loading.assembled import assemble, weightless
 from .loading.converted import converted
 from .loading.resolve import located
@@ -46,6 +47,7 @@ class Pretrained(WeightProcessing):
         refactor_factored_attn_matrices: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **misspelt: NoKeyword,
     ) -> Model:
         """The model of that name, its weights rewritten as `load_and_process_state_dict` does.
 
@@ -61,7 +63,9 @@ class Pretrained(WeightProcessing):
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
             ProcessingError: a step explicitly asked for that is not exact for this model.
+            TypeError: a keyword that is none of these; the nearest one is named.
         """
+        require_no_others(misspelt, Pretrained.from_pretrained)
         # Where there are to be no numbers, they are needed on the way: what can be folded depends on them.
         without_numbers = device is not None and torch.device(device).type == "meta"
         model = cls._loaded(model_name, "cpu" if without_numbers else device, dtype)
@@ -77,12 +81,15 @@ class Pretrained(WeightProcessing):
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **misspelt: NoKeyword,
     ) -> Model:
         """The model of that name with the weights it was trained with; the arguments are those of `from_pretrained`.
 
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
+            TypeError: a keyword that is none of these; the nearest one is named.
         """
+        require_no_others(misspelt, Pretrained.from_pretrained_no_processing)
         return cls._loaded(model_name, device, dtype)
 
     @classmethod
