@@ -47,6 +47,7 @@ def read_bridge(bridge: Any, tokenizer: Any = None) -> Source:
         name=config.name_or_path or type(inner).__name__,
         config_origin=f"the config of the {type(inner).__name__} in the bridge",
         end_tokens=ends_of(inner),
+        logits=lambda tokens: bridge(tokens.to(next(inner.parameters()).device)),
     )
 
 

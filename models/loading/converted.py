@@ -12,6 +12,7 @@ from . import families
 from .assembled import assemble, weightless
 from .families.fields import Fields
 from .placing import Placing
+from .probe import require_same_logits
 from .source import Source
 
 Model = TypeVar("Model", bound=HookedModel)
@@ -55,7 +56,10 @@ def converted(
     writing: Any = model
     # Numbers that the model cannot write end nothing.
     writing.end_tokens = tuple(number for number in source.end_tokens if 0 <= number < config.d_vocab)
-    return model.eval()
+    model.eval()
+    if source.logits is not None:
+        require_same_logits(source.logits, model, config.original_architecture or config.model_name)
+    return model
 
 
 def _config(

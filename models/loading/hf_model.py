@@ -6,6 +6,7 @@ import torch
 
 from ..errors import CheckpointError
 from .end_tokens import end_tokens
+from .probe import logits_of
 from .source import Source
 from .weights import Weights
 
@@ -31,7 +32,8 @@ def read_hf_model(model: Any, tokenizer: Any = None) -> Source:
     name = model.config.name_or_path or type(model).__name__
     weights = Weights(state, lambda name: state[name].detach().clone(), _dtype(model), type(model).__name__)
     ends = ends_of(model)
-    return Source(config, weights, tokenizer, name, f"the config of this {type(model).__name__}", ends)
+    origin = f"the config of this {type(model).__name__}"
+    return Source(config, weights, tokenizer, name, origin, ends, logits_of(model))
 
 
 def ends_of(model: Any) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError
+from .probe import Logits
 from .weights import Weights
 
 
@@ -20,6 +21,7 @@ class Source:
         name: what the model is called.
         config_origin: where the config was read, for messages.
         end_tokens: what ends a text that the model writes; () leaves it to the tokenizer.
+        logits: what a model in memory computes; None for files.
     """
 
     config: Mapping[str, Any]
@@ -28,6 +30,7 @@ class Source:
     name: str
     config_origin: str
     end_tokens: tuple[int, ...] = ()
+    logits: Logits | None = None
 
     @contextmanager
     def naming_the_config(self) -> Iterator[None]:
