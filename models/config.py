@@ -19,6 +19,9 @@ UNSET = -1
 """TransformerLens' mark for "to be derived": kept, so that its configs load unchanged."""
 
 
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
 @dataclass(frozen=True)
 class HookedTransformerConfig:
     """What the model is: shapes, variants, and which optional hook points fire.
@@ -203,8 +206,13 @@ class HookedTransformerConfig:
             raise ConfigError(f"rotary_dim={self.rotary_dim} must be even and between 2 and d_head={self.d_head}")
         if self.n_devices != 1:
             raise ConfigError(f"n_devices={self.n_devices}: a model lives on one device here")
-        if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
-            raise ConfigError(f"dtype={self.dtype!r} is not a floating-point type, as torch.float32 is")
+        if self.dtype not in DTYPES:
+            known = ", ".join(map(str, DTYPES))
+            raise ConfigError(f"dtype={self.dtype!r} is not a floating-point type that models compute in: {known}")
+        try:
+            torch.device(self.device or "cpu")
+        except RuntimeError as error:
+            raise ConfigError(f"device={self.device!r} is none: cpu, cuda, cuda:1 and mps are some") from error
         if not 0 <= self.eps < math.inf:
             raise ConfigError(f"eps={self.eps} must be a number that is not negative")
         for name in ("attn_scale", "rotary_base", "rotary_base_local", "rotary_scaling_factor", "residual_scale"):

@@ -10,7 +10,7 @@ from ..errors import CheckpointError, ConfigError
 from ..hooked import HookedModel
 from . import families
 from .assembled import assemble, weightless
-from .families.fields import Fields
+from .families.fields import BRIDGE, Fields
 from .placing import Placing
 from .probe import require_same_logits
 from .source import Source
@@ -81,4 +81,4 @@ def _config(
             original_architecture=architectures[0],
         )
     except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"it describes no model: {error}") from error
+        raise CheckpointError(f"it describes no HookedTransformer: {error}; {BRIDGE}") from error

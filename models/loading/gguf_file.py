@@ -91,7 +91,7 @@ def open_gguf(path: str | Path) -> GgufFile:
 
 
 def _require_version(path: Path, version: int) -> None:
-    if version & 0xFFFF == 0:
+    if version and version & 0xFFFF == 0:
         raise CheckpointError(f"{path} was written for a big-endian machine, which is not read here")
     if version not in _VERSIONS:
         raise CheckpointError(f"{path} has GGUF version {version}; versions {_VERSIONS[0]} and {_VERSIONS[1]} are read")

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .families.fields import BRIDGE
 
 Logits = Callable[[Int[Tensor, "batch pos"]], Float[Tensor, "batch pos d_vocab"]]
 
@@ -52,6 +53,5 @@ def require_same_logits(source: Logits, model: Any, called: str) -> None:
         raise CheckpointError(
             f"this {called} gives other logits than its weights and its config say (a difference of {difference:.3g}, "
             f"the largest logit being {largest:.3g}): it was changed after it was made, by a hook, another module, or "
-            "an edit of its config. What it computes now can be run as transformer_lens' TransformerBridge, which "
-            "interp runs with engine='hooks'"
+            f"an edit of its config. As it is now, {BRIDGE}"
         )

@@ -38,6 +38,8 @@ REFUSED = [
     ({"rotary_dim": 0}, "rotary_dim=0", {"rotary_dim": 2}),
     ({"n_devices": 2}, "n_devices=2", {"n_devices": 1}),
     ({"dtype": torch.int64}, "torch.int64 is not a floating-point", {"dtype": torch.bfloat16}),
+    ({"dtype": torch.float8_e4m3fn}, "that models compute in: torch.float64", {"dtype": torch.float16}),
+    ({"device": "cpuu"}, "device='cpuu' is none", {"device": "cpu"}),
     ({**LOCAL, "window_size": None}, "needs window_size and attn_types", {"window_size": 1}),
     ({**LOCAL, "attn_types": None}, "needs window_size and attn_types", {"attn_types": ("local", "local")}),
     ({**LOCAL, "window_size": 0}, "window_size=0", {"window_size": 1}),

@@ -40,6 +40,12 @@ def of(model_type: object) -> Family:
     """
     if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
+    text_part = f"{model_type}_text"
+    if text_part in FAMILIES:
+        raise CheckpointError(
+            f"models of type {model_type!r} read pictures too; their text part alone, saved as {text_part!r}, is "
+            f"converted. For the whole, {BRIDGE}"
+        )
     raise CheckpointError(
         f"models of type {model_type!r} are not converted: HookedTransformer is built from "
         f"{', '.join(FAMILIES)}. For others, {BRIDGE}"

@@ -75,6 +75,7 @@ def test_a_number_that_is_not_finite_is_refused_with_tensor_and_file(path: Path)
     [
         (0, b"GGML", "is not a GGUF file"),
         (4, struct.pack("<I", 4), "has GGUF version 4; versions 2 and 3 are read"),
+        (4, struct.pack("<I", 0), "has GGUF version 0; versions 2 and 3 are read"),
         (4, struct.pack(">I", 3), "was written for a big-endian machine"),
         (8, struct.pack("<Q", 2**60), "is cut off or damaged"),
         (16, struct.pack("<Q", 2**60), "is cut off or damaged"),
