@@ -22,8 +22,8 @@ from .task_verdict import headline, numbers, verdict
 FIRST_ASKED = "induction,ioi,capitals,agreement"
 
 MOST_PAIRS, LEAST_PAIRS = 32, 8
-MOST_WORK = 8e12
-"""Multiplications and additions of one task, some two minutes of two cores."""
+MOST_WORK = 2e13
+"""Multiplications and additions of one task, less than a minute of two cores."""
 
 OWN_PROMPTS = "the tasks' own prompts"
 """What is read instead of given text."""
