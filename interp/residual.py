@@ -171,7 +171,8 @@ def require_sum_of(model: Any, parts: Sequence[Write], stream: Float[Tensor, "ba
     expected = stream.double()
     total = torch.stack([part.value() for part in parts]).sum(dim=0)
     off = float((total - expected).abs().max() / expected.abs().max())
-    if off > SHARE_OF_ROUNDING * torch.finfo(stream.dtype).eps:
+    # Written so that NaN does not pass.
+    if not off <= SHARE_OF_ROUNDING * torch.finfo(stream.dtype).eps:
         raise NotASumError(
             f"embeddings, heads, MLPs and biases do not sum to the stream of this bridge: they are off by {off:.1e} of "
             "its largest entry; its blocks scale or norm what is written in a way this library does not know"
