@@ -118,7 +118,8 @@ def _require_the_pattern(model: Any, found: ScoreTerms) -> None:
         return
     pattern = found.summed().masked_fill(~found.visible, -torch.inf).softmax(dim=-1)
     off = float((pattern - found.pattern).abs().max())
-    if off > SHARE_OF_ROUNDING * torch.finfo(model.cfg.dtype).eps:
+    # Written so that NaN does not pass.
+    if not off <= SHARE_OF_ROUNDING * torch.finfo(model.cfg.dtype).eps:
         raise NotASumError(
             f"the terms do not sum to the scores of this bridge: its pattern is off by {off:.1e}; its attention scales "
             "scores or turns queries and keys in a way that its config does not say"
