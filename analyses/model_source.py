@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadFileError, did_you_mean
-from .hub_cache import cached, how_to_fetch
 
 DEFAULT = "stdlib-4l"
 
@@ -117,11 +116,18 @@ def resolved(name: str) -> ModelSource:
         return ModelSource(path.resolve().name, path)
     if path.is_file():
         return ModelSource(path.name, path)
-    folder = cached(name)
+    hub = import_module("models.loading.hf_hub")  # takes seconds to import
+    folder = hub.cached_folder(name) if hub.is_hub_name(name) else None
     if folder is not None:
         return ModelSource(name, folder)
+    fetch = (
+        f" If it is a name on the Hugging Face hub: its files are not in the local cache, and `hf download {name}` "
+        "fetches them."
+        if "/" in name and hub.is_hub_name(name)
+        else ""
+    )
     known = ", ".join(bundled()) or "none yet"
     raise LookupError(
         f"{name!r} is neither a bundled model nor a folder.{did_you_mean(name, [*bundled(), *PACKAGED])} Bundled "
-        f"models: {known}.{how_to_fetch(name)}"
+        f"models: {known}.{fetch}"
     )

@@ -21,7 +21,13 @@ def is_hub_name(name: str) -> bool:
 
 
 def cached_hf_hub(name: str, **where: Any) -> Source | None:
-    """The checkpoint in the local cache, or None if its files are not all there. Nothing is fetched.
+    """The checkpoint in the local cache, or None if its files are not all there. Nothing is fetched."""
+    folder = cached_folder(name, **where)
+    return None if folder is None else read_hf_folder(folder, repository_of(name))
+
+
+def cached_folder(name: str, **where: Any) -> Path | None:
+    """The folder of the local cache that holds the checkpoint, or None if its files are not all there.
 
     Args:
         name: a repository's, or one that TransformerLens gives it (`gpt2-small`).
@@ -30,12 +36,12 @@ def cached_hf_hub(name: str, **where: Any) -> Source | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    repository = repository_of(name)
+    where |= {"local_files_only": True}
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES, **{**where, "local_files_only": True}))
+        folder = Path(snapshot_download(repository_of(name), allow_patterns=_FILES, **where))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return read_hf_folder(folder, repository) if _is_whole(folder) else None
+    return folder if _is_whole(folder) else None
 
 
 def read_hf_hub(name: str, **where: Any) -> Source:
