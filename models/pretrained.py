@@ -62,6 +62,7 @@ class Pretrained(WeightProcessing):
 
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
+            ConfigError: a device that is not there.
             ProcessingError: a step explicitly asked for that is not exact for this model.
             TypeError: a keyword that is none of these; the nearest one is named.
         """
@@ -87,6 +88,7 @@ class Pretrained(WeightProcessing):
 
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
+            ConfigError: a device that is not there.
             TypeError: a keyword that is none of these; the nearest one is named.
         """
         require_no_others(misspelt, Pretrained.from_pretrained_no_processing)

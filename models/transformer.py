@@ -21,6 +21,7 @@ from .loss import next_token_loss
 from .masks import AttentionContext
 from .norms import make_final_norm
 from .positions import PosEmbed
+from .present_device import require_present
 from .pretrained import Pretrained
 from .stacked import StackedWeights
 
@@ -52,7 +53,8 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
         With `cfg.init_weights=False` the matrices are NaN until weights are loaded, so that a forgotten load shows.
 
         Raises:
-            ConfigError: the config names no model, or no vocabulary and there is no tokenizer to take it from.
+            ConfigError: the config names no model, a device that is not there, or no vocabulary and there is no
+                tokenizer to take it from.
         """
         super().__init__()
         self.cfg = HookedTransformerConfig.from_dict(cfg) if isinstance(cfg, dict) else cfg
@@ -61,6 +63,7 @@ class HookedTransformer(Pretrained, StackedWeights, Generation):
             self.set_tokenizer(tokenizer, default_padding_side)
         if self.cfg.d_vocab < 1:
             raise ConfigError("d_vocab is not given, and there is no tokenizer to take it from")
+        require_present(str(self.cfg.device))
         self._build()
         if self.cfg.init_weights:
             self.init_weights()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..config import HookedTransformerConfig
 from ..hooked import HookedModel
 from ..positions import Rotary
+from ..present_device import require_present
 
 Model = TypeVar("Model", bound=HookedModel)
 
@@ -17,7 +18,12 @@ _PER_HEAD = ("W_Q", "W_K", "W_V")
 
 
 def weightless(build: Callable[[HookedTransformerConfig], Model], config: HookedTransformerConfig) -> Model:
-    """The model with names and shapes alone: no number is allocated, let alone drawn."""
+    """The model with names and shapes alone: no number is allocated, let alone drawn.
+
+    Raises:
+        ConfigError: the device that the weights are to be put on is not there.
+    """
+    require_present(str(config.device))
     with torch.device("meta"):
         return build(replace(config, device="meta", init_weights=False))
 

@@ -69,7 +69,8 @@ def _local(name_or_path: str | Path) -> Path | None:
     if str(name_or_path) == SMOLLM2:
         return smollm2_file()
     path = Path(name_or_path).expanduser()
-    return path if path.exists() else None
+    # An empty name is the folder one is in, which nobody meant.
+    return path if str(name_or_path) and path.exists() else None
 
 
 def _on_the_hub(name: str) -> Source:
