@@ -107,6 +107,7 @@ def _read(
     what = f"{file.path}: the tensor {tensor.name!r}"
     part = np.frombuffer(file.data, np.uint8, tensor.end - tensor.start, tensor.start)
     numbers = torch.from_numpy(dequantised(part, tensor.kind, tensor.shape, what))
+    file.let_go(tensor)
     try:
         return numbers if undo is None else undo(numbers, config)
     except CheckpointError as error:

@@ -64,6 +64,14 @@ class GgufFile(Described):
     tensors: dict[str, StoredTensor]
     data: mmap.mmap
 
+    def let_go(self, tensor: StoredTensor) -> None:
+        """The tensor's pages are given back to the system; who reads it again reads them from the file again."""
+        if not hasattr(mmap, "MADV_DONTNEED"):  # Windows
+            return
+        first = tensor.start - tensor.start % mmap.PAGESIZE
+        if tensor.end > first:
+            self.data.madvise(mmap.MADV_DONTNEED, first, tensor.end - first)
+
 
 def open_gguf(path: str | Path) -> GgufFile:
     """The file, its metadata read and every tensor found to lie within it.

@@ -9,6 +9,9 @@ from ..errors import CheckpointError
 # The types that are plain numbers; all others are blocks, which the package gguf unpacks.
 _PLAIN = {"F64": "<f8", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 
+_AT_ONCE = 2**20
+"""So many numbers are unpacked in one go."""
+
 
 def block_of(kind: int, what: str) -> tuple[int, int]:
     """How many numbers of a row are stored together, and in how many bytes.
@@ -33,13 +36,17 @@ def dequantised(stored: np.ndarray, kind: int, shape: tuple[int, ...], what: str
     name = _named(gguf, kind, what)
     if name.name in _PLAIN:
         return stored.view(_PLAIN[name.name]).astype(np.float32).reshape(shape)
-    rows = stored.reshape(*shape[:-1], -1)
+    numbers = np.empty(shape, np.float32)
+    unpacked = numbers.reshape(-1, shape[-1])
+    packed = stored.reshape(len(unpacked), -1)
+    # The package makes several arrays of the size of what it is given.
+    n_rows = max(1, _AT_ONCE // shape[-1])
     try:
-        numbers = gguf.dequantize(rows, name)
+        for first in range(0, len(unpacked), n_rows):
+            unpacked[first : first + n_rows] = gguf.dequantize(packed[first : first + n_rows], name)
     except NotImplementedError as error:
         raise CheckpointError(f"{what} is quantised as {name.name}, which gguf cannot unpack: {error}") from error
-    # Numbers in float32 come as a view of the file, which cannot be written to.
-    return (numbers if numbers.flags.owndata and numbers.flags.writeable else numbers.copy()).reshape(shape)
+    return numbers
 
 
 def _named(gguf: Any, kind: int, what: str) -> Any:

@@ -25,8 +25,10 @@ from transformers.integrations.gguf import dequant
 
 from models import HookedTransformer
 from models.errors import CheckpointError
+from models.loading import gguf_types
 from models.loading.converted import converted
 from models.loading.gguf import read_gguf
+from models.loading.gguf_file import open_gguf
 from models.loading.gguf_types import block_of, dequantised
 
 from .gguf_files import (
@@ -222,6 +224,26 @@ def test_bytes_are_unpacked_as_transformers_does_it_in_pytorch(name: str) -> Non
     theirs = dequant.dequantize(torch.from_numpy(stored.reshape(-1)), int(kind))
     assert np.abs(ours).max() > 0.1
     assert_close(torch.from_numpy(ours).flatten(), theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 70, 130, 10**6])
+def test_matrices_unpacked_a_few_rows_at_a_time_are_whole(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.random.default_rng(0).standard_normal((5, 3, 64)).astype(np.float32)
+    packed = gguf.quantize(numbers, Kind.Q8_0)
+    whole = gguf.dequantize(packed, Kind.Q8_0)
+    monkeypatch.setattr(gguf_types, "_AT_ONCE", at_once)
+    found = dequantised(packed.reshape(-1), Kind.Q8_0, numbers.shape, "test")
+    np.testing.assert_array_equal(found, whole)
+    vector = dequantised(packed.reshape(-1)[: 2 * 34], Kind.Q8_0, (64,), "test")
+    np.testing.assert_array_equal(vector, whole[0, 0])
+
+
+def test_pages_given_back_are_read_again_from_the_file(tmp_path: Path) -> None:
+    file = open_gguf(write_llama(tmp_path / "m.gguf", random_llama()))
+    for tensor in file.tensors.values():
+        before = file.data[tensor.start : tensor.end]
+        file.let_go(tensor)
+        assert file.data[tensor.start : tensor.end] == before
 
 
 def test_the_epsilon_is_the_decimal_that_was_rounded(tmp_path: Path) -> None:
