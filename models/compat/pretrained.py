@@ -10,6 +10,7 @@ import torch
 from ..errors import CheckpointError, TokenizerError
 from ..loading.converted import converted
 from ..loading.source import Source
+from ..loading.start_token import without_chat_mark
 from ..processing_steps import State
 from ..rewriting import Rewriting
 from ..transformer import HookedTransformer as OurModel
@@ -82,8 +83,8 @@ class NotebookPretrained(OurModel):
             device=device if move_to_device else "cpu",
             dtype=options.dtype,
         )
-        model._name(model_name, default_prepend_bos)
         model._read_with(tokenizer, default_padding_side, hf_model, model_name)
+        model._name(model_name, default_prepend_bos)
         return model
 
     @classmethod
@@ -128,7 +129,8 @@ class NotebookPretrained(OurModel):
         return super()._loaded(model_name, device, dtype)
 
     def _name(self, given: Any, default_prepend_bos: bool | None) -> None:
-        prepend = self.cfg.default_prepend_bos if default_prepend_bos is None else default_prepend_bos
+        usual = self.cfg if self.tokenizer is None else without_chat_mark(self.cfg, self.tokenizer)
+        prepend = usual.default_prepend_bos if default_prepend_bos is None else default_prepend_bos
         name = short_name(given if isinstance(given, (str, PurePath)) else self.cfg.model_name)
         self.cfg = replace(self.cfg, model_name=name, default_prepend_bos=prepend)
 

@@ -14,6 +14,7 @@ from .families.fields import BRIDGE, Fields
 from .placing import Placing
 from .probe import require_same_logits
 from .source import Source
+from .start_token import without_chat_mark
 
 Model = TypeVar("Model", bound=HookedModel)
 
@@ -53,6 +54,7 @@ def converted(
     if source.tokenizer is not None:
         reading: Any = model
         reading.set_tokenizer(source.tokenizer)
+        reading.cfg = without_chat_mark(reading.cfg, source.tokenizer)
     writing: Any = model
     # Numbers that the model cannot write end nothing.
     writing.end_tokens = tuple(number for number in source.end_tokens if 0 <= number < config.d_vocab)

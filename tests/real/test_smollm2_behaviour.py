@@ -1,5 +1,7 @@
 """What an independent measurement found in SmolLM2-135M-Instruct, found again."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -35,3 +37,18 @@ def test_it_answers_ioi_right_on_almost_every_prompt(ours: HookedTransformer) ->
     assert float(baseline.accuracy.mean) > 0.9
     # With the names traded the other one is right: it reads the prompt, and has no favourite name.
     assert float(baseline.corrupted_accuracy.mean) < 0.1
+
+
+def test_its_tasks_are_done_better_without_a_chat_mark_before_them(ours: HookedTransformer) -> None:
+    plain = ours.cfg
+    assert not plain.default_prepend_bos
+    right: dict[bool, float] = {}
+    try:
+        for prepend in (False, True):
+            ours.cfg = replace(plain, default_prepend_bos=prepend)
+            pairs = built_in("agreement", 32).on(ours, most_common_length=True)
+            right[prepend] = float(pairs.baseline(ours).accuracy.mean)
+    finally:
+        ours.cfg = plain
+    print(f"agreement right: {right[False]:.0%}, behind {ours.tokenizer.bos_token} {right[True]:.0%}")
+    assert right[False] > right[True] + 0.05

@@ -88,7 +88,7 @@ def test_few_heads_move_the_answer_and_most_do_not(by_head: Effects) -> None:
 
 
 def test_the_command_names_the_heads_of_a_task() -> None:
-    result = CliRunner().invoke(cli, ["tasks", "smollm2", "--tasks", "ioi", "--pairs", "6", "--json"])
+    result = CliRunner().invoke(cli, ["tasks", "smollm2", "--tasks", "ioi", "--pairs", "12", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)["result"]
     print(found["verdict"])
