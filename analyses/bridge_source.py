@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from .errors import BadFileError
+from .foreign_words import without_foreign_words
 
 
 def can_be_bridged(path: Path) -> bool:
@@ -31,7 +32,8 @@ def booted(path: Path) -> Any:
     from transformer_lens.model_bridge import TransformerBridge  # takes seconds to import
 
     try:
-        bridge: Any = TransformerBridge.boot_transformers(str(path), device="cpu", dtype=torch.float32)
+        with without_foreign_words():
+            bridge: Any = TransformerBridge.boot_transformers(str(path), device="cpu", dtype=torch.float32)
     except Exception as error:  # errors of several packages
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadFileError(f"TransformerLens cannot boot {str(path)!r}: {reason}") from error

@@ -11,6 +11,7 @@ from interp.invariants import Invariant
 from interp.invariants.source import same_logits
 
 from .errors import BadFileError
+from .foreign_words import without_foreign_words
 from .model_source import ModelSource
 
 
@@ -29,10 +30,13 @@ def source_invariants(source: ModelSource, dtype: torch.dtype, tokens: Int[Tenso
     from transformers import AutoModelForCausalLM  # takes seconds to import
 
     try:
-        theirs: Any = AutoModelForCausalLM.from_pretrained(**loading, dtype=dtype, attn_implementation="eager").eval()
+        with without_foreign_words():
+            theirs: Any = AutoModelForCausalLM.from_pretrained(**loading, dtype=dtype, attn_implementation="eager")
     except Exception as error:  # errors of several packages
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadFileError(f"transformers cannot read {str(source.path)!r}: {reason}") from error
+
+    theirs.eval()
 
     def logits(tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
         return theirs(tokens, use_cache=False).logits

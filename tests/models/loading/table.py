@@ -2,6 +2,7 @@
 
 from tempfile import TemporaryDirectory
 
+from analyses.foreign_words import without_foreign_words
 from models import HookedTransformer
 from tests.models.loading.architectures import CASES, tiny
 from tests.models.loading.comparison import compared
@@ -14,7 +15,8 @@ def main() -> None:
     for case in CASES:
         theirs = tiny(case)
         with TemporaryDirectory() as folder:
-            theirs.save_pretrained(folder)
+            with without_foreign_words():
+                theirs.save_pretrained(folder)
             ours = HookedTransformer.from_pretrained_no_processing(folder, device="cpu")
         found = compared(theirs, ours)
         equal = f"{'yes' if found.generation_is_equal else 'NO'} ({found.n_distinct_tokens})"
