@@ -136,7 +136,9 @@ def heads_off_their_sum(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     for layer, (z, attn_out) in enumerate(by_layer(model, tokens, "attn.hook_z", "hook_attn_out")):
         W_O, block = head_weights(model, layer, "W_O"), model.blocks[layer]
         total = torch.einsum("bphe,hed->bphd", z, W_O).sum(dim=2) + bias(block.attn, "b_O", W_O)
-        if getattr(model.cfg, "use_normalization_before_and_after", False) and hasattr(block, "ln1_post"):
+        # Granite's blocks write a fixed share of what attention computes.
+        total = total * getattr(model.cfg, "residual_multiplier", 1.0)
+        if hasattr(block, "ln1_post"):
             total = block.ln1_post(total.to(model.cfg.dtype)).double()
         errors.append(deviation(attn_out, total))
     return worst(errors)

@@ -64,13 +64,13 @@ def effect_of_an_equal_prefix(model: Any, tokens: Int[Tensor, "batch pos"]) -> f
     other = tokens.clone()
     other[:, -1] = other_tokens(model, tokens)[:, -1]
     plain, end = model(tokens), tokens.shape[1] - 1
+    layers = range(model.cfg.n_layers)
+    names = [f"blocks.{layer}.{point}" for layer in layers for point in ("hook_resid_pre", "hook_attn_out")]
+    here, there = (activations(model, given, names) for given in (tokens, other))
     errors = []
-    for layer in range(model.cfg.n_layers):
-        for point in ("hook_resid_pre", "hook_attn_out"):
-            name = f"blocks.{layer}.{point}"
-            own, value = (activations(model, given, [name])[name][0] for given in (tokens, other))
-            mixed = torch.cat([value[:, :end], own[:, end:]], dim=1)
-            errors.append(deviation(patched_logits(model, tokens, {name: [mixed]}), plain))
+    for name in names:
+        mixed = torch.cat([there[name][0][:, :end], here[name][0][:, end:]], dim=1)
+        errors.append(deviation(patched_logits(model, tokens, {name: [mixed]}), plain))
     return worst(errors)
 
 

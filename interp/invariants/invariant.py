@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ..errors import DiscardedEditError
 from ..protocol import HookedModel
 
 
@@ -111,7 +112,8 @@ class Invariant:
             if obstacle is not None:
                 return Outcome(self.name, self.statement, None, tolerance, None, obstacle, reason)
             measured = self.error(model, tokens)
-        except NothingToMeasureError as nothing:
+        except (NothingToMeasureError, DiscardedEditError) as nothing:
+            # A bridge that throws an edit away has said so before anybody took it for one.
             return Outcome(self.name, self.statement, None, tolerance, None, str(nothing), reason)
         except Exception as error:
             # A model that cannot be run one way is a finding about it, and the other identities still count.

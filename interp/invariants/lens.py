@@ -50,9 +50,9 @@ def no_final_layer_norm(model: Any) -> str | None:
 
 def divergence_off(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of the lens's KL from PyTorch's, its most negative value, and its size at the stream's end."""
-    readings = logit_lens(model, tokens, logits_at_once=1)
-    whole = logit_lens(model, tokens)
     p = model(tokens).double().log_softmax(dim=-1)
+    readings = logit_lens(model, tokens, logits_at_once=p.numel() // 3)
+    whole = logit_lens(model, tokens)
     streams = activations(model, tokens, readings.sites)
     errors = [deviation(readings.kl, whole.kl), float(-whole.kl.min().clamp(max=0)), float(whole.kl[-1].abs().max())]
     for site, kl in zip(whole.sites, whole.kl, strict=True):

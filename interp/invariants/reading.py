@@ -59,10 +59,14 @@ def other_tokens(model: Any, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "b
 
 
 def attention_input(model: Any, layer: int, resid_pre: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "..."]:
-    """What a layer's queries, keys and values are made of, in float64: the stream, normalised where it is pre-norm."""
-    if post_norm(model):
+    """What a layer's queries, keys and values are made of, in float64: the stream, behind the norm before attention.
+
+    Post-norm blocks have their norms elsewhere, and OLMo 2's block has none before attention at all.
+    """
+    block = model.blocks[layer]
+    if post_norm(model) or not hasattr(block, "ln1"):
         return resid_pre
-    return model.blocks[layer].ln1(resid_pre.to(model.cfg.dtype)).double()
+    return block.ln1(resid_pre.to(model.cfg.dtype)).double()
 
 
 def head_weights(model: Any, layer: int, name: str) -> Float[Tensor, "head ..."]:

@@ -83,7 +83,9 @@ def _through_final_norm(
         components = components - components.mean(dim=-1, keepdim=True)
     scale = activations(model, tokens, ["ln_final.hook_scale"])["ln_final.hook_scale"][0].double()
     weight = getattr(model.ln_final, "w", None)
-    return components / scale * (weight.double() if isinstance(weight, Tensor) else 1.0)
+    # A bridge keeps Gemma's weights as they were saved, one less than what is multiplied with.
+    offset = 1.0 if getattr(model.ln_final, "uses_weight_offset", False) else 0.0
+    return components / scale * (weight.double() + offset if isinstance(weight, Tensor) else 1.0)
 
 
 @torch.enable_grad()

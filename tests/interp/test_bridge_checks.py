@@ -1,5 +1,7 @@
 """The invariants on bridges: from a user's own tests in two lines, and with nothing left behind."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -28,6 +30,17 @@ def test_two_lines_make_tests_of_a_bridge() -> None:
         test_another(*cases["pattern-softmax"])
 
 
+@pytest.mark.parametrize("case", ["olmo2", "granite", "gemma2", "gemma3_text"])
+@pytest.mark.parametrize("kind", ["booted", "folded"])
+def test_norms_behind_a_layer_and_shares_of_what_it_writes_are_reckoned_with(case: str, kind: Any) -> None:
+    model = bridge(case, kind)
+    with running():
+        found = check(model, TOKENS, named("ov-circuit", "head-sum", "direct-attribution"))
+        assert [(outcome.name, outcome.failed) for outcome in found] == [
+            ("ov-circuit", False), ("head-sum", False), ("direct-attribution", False),
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize("case", ["gpt2", "llama"])
 def test_points_that_a_bridge_neglects_are_listed_and_its_weights_come_back(case: str) -> None:
     model = bridge(case)
@@ -39,6 +52,14 @@ def test_points_that_a_bridge_neglects_are_listed_and_its_weights_come_back(case
     silent = {"gpt2": "blocks.*.attn.qkv.hook_out", "llama": "rotary_emb.hook_out"}
     assert silent[case] in told.note
     assert "blocks.*.hook_resid_mid" in told.note
+
+
+def test_what_needs_an_edit_that_the_bridge_throws_away_says_nothing() -> None:
+    with running():
+        patterns, stream = check(bridge("opt"), TOKENS, named("atp-frozen", "duality"))
+    assert "throws away what the edit at blocks.0.attn.hook_pattern returns" in patterns.skipped
+    assert patterns.passed is None
+    assert stream.passed
 
 
 def test_a_dead_point_of_a_bridge_fails() -> None:
