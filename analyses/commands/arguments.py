@@ -130,7 +130,7 @@ def bridge_option(command: Callable[..., Any]) -> Callable[..., Any]:
         is_eager=True,
         expose_value=False,
         callback=_bridge,
-        help="Run MODEL as TransformerLens' TransformerBridge, not converted: a Hugging Face folder or hub name.",
+        help="Run MODEL as TransformerLens' TransformerBridge: a Hugging Face folder, hub name or GGUF file.",
     )(command)
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from ..bridge_source import can_be_bridged
 from ..model_source import ModelSource
+from ..transformers_model import arguments_for
 from .progress import doing
 
 _SMALL = 20_000_000
@@ -18,7 +18,7 @@ def _load(source: ModelSource) -> Any:
     try:
         return source.load()
     except CheckpointError as error:
-        if "TransformerBridge" not in str(error) or not can_be_bridged(source.path):
+        if "TransformerBridge" not in str(error) or arguments_for(source.path) is None:
             raise
         raise CheckpointError(f"{error}. `interp check` and `interp sweep` run it as it is with --bridge") from error
 

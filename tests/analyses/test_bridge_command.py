@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from torch.testing import assert_close
 
 from analyses import exit_codes
 from analyses.cli import cli
+from analyses.model_source import ModelSource
 from tests.interp.bridges import tiny
+from tests.models.loading.test_gguf_tokenizer import write
 from tests.models.word_tokenizer import word_tokenizer
 
 
@@ -55,6 +59,25 @@ def test_a_sweep_of_a_bridge_is_run_the_plain_way(bloom: Path, tmp_path: Path) -
     result = ran("sweep", bloom, "--bridge", "--task", pairs, "--site", "resid_mid", "--over", "layer", "--json")
     assert result.exit_code == exit_codes.OK, result.output
     assert "is not built of blocks" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_gguf_file_is_a_bridge_too_and_both_are_the_model_that_was_written(tmp_path: Path) -> None:
+    file = write(tmp_path / "tiny.gguf")
+    logits = {}
+    for option in ([], ["--bridge"]):
+        some = ["--only", "source-logits", "--only", "causality", "--tokens", "5 9 31 6 9 12"]
+        result = ran("check", file, *option, *some, "--json")
+        assert result.exit_code == exit_codes.OK, result.output
+        assert {one["name"] for one in json.loads(result.stdout)["outcomes"]} == {"source-logits", "causality"}
+        source = ModelSource("tiny", file, bridge=bool(option))
+        logits[bool(option)] = source.load()(torch.tensor([[5, 9, 31, 6, 9, 12]])).detach()
+    assert torch.isfinite(logits[True]).all()
+    assert_close(logits[True], logits[False], rtol=0, atol=1e-4)
+    (tmp_path / "broken.gguf").write_bytes(file.read_bytes()[:200])
+    broken = ran("check", tmp_path / "broken.gguf", "--bridge", "--only", "causality")
+    assert broken.exit_code == exit_codes.BAD_FILE
+    assert "transformers cannot read" in broken.output
 
 
 def test_only_what_transformers_reads_is_a_bridge() -> None:
