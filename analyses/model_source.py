@@ -41,7 +41,7 @@ class ModelSource:
         """
         if self.bridge:
             return import_module("analyses.bridge_source").booted(self.path)
-        return import_module("models").HookedTransformer.from_pretrained_no_processing(self.path).eval()
+        return import_module("models").HookedTransformer.from_pretrained_no_processing(self.path)
 
     def sample(self) -> str | None:
         """The text that belongs to the model, held out when it was trained.

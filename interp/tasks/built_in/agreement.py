@@ -7,6 +7,7 @@ from typing import Any
 from ..pair import Pair
 from ..task import DrawnTask
 from ..vocabulary import of_one_length, single_token_pairs
+from .words import words
 
 NOUNS = {
     "key": "keys", "letter": "letters", "table": "tables", "house": "houses", "tree": "trees", "child": "children",
@@ -18,10 +19,9 @@ NOUNS = {
 
 VERBS = {"is": "are", "was": "were", "has": "have"}
 
-TEMPLATES = tuple(
-    f"The {{subject}} {preposition} the {{other}}"
-    for preposition in ("near", "behind", "beside", "with", "from", "under", "before", "without")
-)
+PREPOSITIONS = words("near behind beside with from under before without by above below around inside outside")
+
+TEMPLATES = tuple(f"The {{subject}} {preposition} the {{other}}" for preposition in PREPOSITIONS)
 
 
 def agreement(n_prompts: int = 32, seed: int = 0) -> DrawnTask:

@@ -28,6 +28,13 @@ TEMPLATES = (
     "Everybody knows that the capital of {country} is",
     "On maps of {country}, the capital is",
     "People say the capital of {country} is named",
+    "The country of {country} has its capital in",
+    "The capital of {country} is a city named",
+    "A map of {country} shows its capital,",
+    "The news from {country} and its capital,",
+    "Most people in {country} love their capital,",
+    "She was born in {country}'s capital,",
+    "They live in the capital of {country},",
 )
 
 
