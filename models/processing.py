@@ -38,6 +38,9 @@ class WeightProcessing(HookedModel):
     ) -> State:
         """The norms' weights moved into the matrices that read from them, which are then centred over `d_model`.
 
+        The norms stay in the state dict as the identity, weights one and biases zero: it loads into this model, and
+        into one of `LNPre` or `RMSPre`, which has no place for them.
+
         Args:
             fold_biases: may be False only where there are no norm biases, or they are zero.
             center_weights: default: where the norm centres, as LayerNorm does and RMSNorm does not.
@@ -55,7 +58,8 @@ class WeightProcessing(HookedModel):
         if biases and not fold_biases:
             raise ProcessingError(f"fold_layer_norm with fold_biases=False would lose {biases[0]}, which is not zero")
         center = centres if center_weights is None else center_weights
-        return self._with(state_dict, Rewriting(fold_norms=True, center_readers=center))
+        folded = self._with(state_dict, Rewriting(fold_norms=True, center_readers=center))
+        return folded | _as_identity({name: state_dict[name] for name in state_dict if name not in folded})
 
     def center_writing_weights(self, state_dict: Mapping[str, Tensor]) -> State:
         """Everything that is written into the stream made mean zero over `d_model`.
@@ -234,6 +238,14 @@ def _wanted(asked: bool | None, why_not: str | None, step: str) -> bool:
     if asked:
         _require(why_not, step)
     return why_not is None if asked is None else asked
+
+
+def _as_identity(norms: Mapping[str, Tensor]) -> State:
+    # Without these, a model that still has norms would keep its own, and apply them a second time.
+    return {
+        name: torch.ones_like(value) if name.endswith(".w") else torch.zeros_like(value)
+        for name, value in norms.items()
+    }
 
 
 def _is_norm_bias(name: str) -> bool:

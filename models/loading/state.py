@@ -12,6 +12,7 @@ from ..hooked import HookedModel
 
 # Buffers that TransformerLens up to 3.9 saved among the weights; the config determines each of them.
 _STRAY = re.compile(r"blocks\.\d+\.attn\.(mask|IGNORE|rotary_sin|rotary_cos)")
+_FOLDED_NORM = re.compile(r"(blocks\.\d+\.(ln1|ln2|mlp\.ln)|ln_final)\.[wb]")
 _QKV_BIAS = re.compile(r"blocks\.\d+\.attn\.(b_Q|_?b_K|_?b_V)")
 _SHOWN = 8
 
@@ -21,14 +22,15 @@ def accepted(model: HookedModel, state: Mapping[str, Any], strict: bool = True) 
 
     Left out, because the model has them in another form: TransformerLens' buffers `blocks.{l}.attn.mask`, `IGNORE`,
     `rotary_sin` and `rotary_cos`; `unembed.W_U` where the unembedding is tied and the matrix is the embedding's
-    transpose; query, key and value biases of a model without them, where they are zero.
+    transpose; query, key and value biases of a model without them, where they are zero; weights and biases of norms
+    that are folded away, where they are one and zero.
 
     Args:
         strict: whether missing and unexpected names are errors. Shapes and values are checked in any case.
 
     Raises:
         CheckpointError: names missing or unexpected (both lists), a wrong shape, a value that is not finite, an
-            unembedding or bias that the model has no place for.
+            unembedding, bias or norm that the model has no place for.
     """
     wanted = model.state_dict()
     kept = {
@@ -58,6 +60,13 @@ def _is_redundant(model: HookedModel, state: Mapping[str, Any], name: str) -> bo
     if _QKV_BIAS.fullmatch(name) and not model.cfg.qkv_bias:
         if bool(value.any()):
             raise CheckpointError(f"{name} is not zero, and this model has no such bias; build it with qkv_bias=True")
+        return True
+    if _FOLDED_NORM.fullmatch(name) and model.cfg.normalization_type in ("LNPre", "RMSPre"):
+        if not bool((value == (1 if name.endswith(".w") else 0)).all()):
+            raise CheckpointError(
+                f"{name} is not the identity, and this model's norms have no weights; load_and_process_state_dict of a "
+                f"model with normalization_type={model.cfg.normalization_type.removesuffix('Pre')!r} folds them"
+            )
         return True
     return False
 

@@ -1,5 +1,7 @@
 """Folding and centring: the model computes what it computed, and each step does what it claims."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -154,10 +156,44 @@ def test_the_steps_one_by_one_are_the_pipeline():
     state = model.state_dict()
     for step in (model.fold_layer_norm, model.center_writing_weights, model.center_unembed, model.fold_value_biases):
         state = step(state)
+    norms = [name for name in model.state_dict() if ".ln" in f".{name}"]
     model.process_weights_()
-    assert state.keys() == model.state_dict().keys()
+    assert state.keys() == model.state_dict().keys() | {*norms}
     for name, value in model.state_dict().items():
         assert torch.equal(state[name], value)
+
+
+KINDS_OF_NORM = {
+    "LN": {},
+    "RMS": {"normalization_type": "RMS"},
+    "a last RMS": {"final_rms": True},
+    "solu": {"act_fn": "solu_ln"},
+    "norms before and after": {"use_normalization_before_and_after": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_NORM)
+@pytest.mark.parametrize("strict", [True, False])
+def test_folded_weights_load_into_the_model_they_came_from_and_into_one_without_norms(kind, strict):
+    model, tokens = order_one_model(**KINDS_OF_NORM[kind]), random_tokens()
+    before, norm = model(tokens), model.cfg.normalization_type
+    folded = model.fold_layer_norm(model.state_dict())
+    without = HookedTransformer(replace(model.cfg, normalization_type=f"{norm}Pre")).eval()
+    for loaded in (model, without):
+        loaded.load_state_dict(folded, strict=strict)
+        assert_close(loaded(tokens), before, **CLOSE)
+    # Folding the identity is nothing, and the model with norms can still be processed.
+    model.load_and_process_state_dict(model.fold_layer_norm(folded), center_unembed=False)
+    assert_close(model(tokens), before, **CLOSE)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_norms_that_were_not_folded_are_not_dropped_by_a_model_without_them(strict):
+    model = order_one_model()
+    without = HookedTransformer(replace(model.cfg, normalization_type="LNPre"))
+    with pytest.raises(CheckpointError, match=r"ln1\.[wb] is not the identity.*normalization_type='LN' folds them"):
+        without.load_state_dict(model.state_dict(), strict=strict)
+    without.load_state_dict(model.fold_layer_norm(model.state_dict()), strict=strict)
 
 
 def test_processing_twice_changes_nothing_more():
