@@ -237,5 +237,7 @@ def test_a_pickled_config_is_refused_and_not_executed(tmp_path):
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": 3}, {"epoch": 3}, {}])
 def test_another_file_of_pytorch_is_described(tmp_path, content):
-    with pytest.raises(CheckpointError, match=r"model\.pt holds a (list|dictionary).*; expected TransformerLens'"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.pt holds (a list|a dictionary|an empty dictionary).*; expected TransformerLens'"
+    ):
         load_tl_checkpoint(saved(tmp_path / "model.pt", content), GIVEN)
