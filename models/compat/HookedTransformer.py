@@ -8,12 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
 
+from ..config import UNSET
 from ..config import HookedTransformerConfig as OurConfig
 from ..errors import ConfigError, InputError
 from ..transformer import Output as Output
 from .ActivationCache import ActivationCache
 from .HookedTransformerConfig import HookedTransformerConfig
 from .pretrained import NotebookPretrained, PaddingSide
+from .tokenizer_by_name import tokenizer_of_config
 
 SingleLoss = Float[Tensor, ""]
 LossPerToken = Float[Tensor, "batch pos-1"]
@@ -41,13 +43,23 @@ class HookedTransformer(NotebookPretrained):
     ) -> None:
         """A model with fresh random weights; see `models.HookedTransformer`.
 
+        Args:
+            tokenizer: default: the one that the config's `tokenizer_name` names, a folder or a repository in the local
+                cache of the hub; where it is not found, the model has none, with a warning.
+
         Raises:
             ConfigError: the config names no model, or `move_to_device=False` with a device other than the CPU.
         """
         config = HookedTransformerConfig.unwrap(cfg)
         if not move_to_device and torch.device(config.device or "cpu").type != "cpu":
             raise ConfigError(f"move_to_device=False: the config says {config.device}; make it with device='cpu'")
+        # A model without numbers is filled by what loads it, its tokenizer too.
+        named = config.tokenizer_name if tokenizer is None and config.device != "meta" else None
+        if named and config.d_vocab == UNSET:
+            tokenizer, named = tokenizer_of_config(named), None
         super().__init__(config, tokenizer, default_padding_side)
+        if named:
+            self._read_by_config(named, default_padding_side)
         # The mode changes nothing in our model; TransformerLens 4's patching refuses a model in training mode.
         self.eval()
 

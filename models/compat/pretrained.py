@@ -16,7 +16,7 @@ from ..rewriting import Rewriting
 from ..transformer import HookedTransformer as OurModel
 from .loading_options import heard_options, short_name, to_load
 from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln
-from .tokenizer_by_name import tokenizer_by_name
+from .tokenizer_by_name import tokenizer_by_name, tokenizer_of_config, warn_of_no_tokenizer
 from .warned import warned
 
 PaddingSide = Literal["left", "right"]
@@ -122,7 +122,7 @@ class NotebookPretrained(OurModel):
 
     @classmethod
     def _loaded(
-        cls: type[Model], model_name: Any, device: torch.device | str | None, dtype: torch.dtype | None
+        cls: type[Model], model_name: Any, device: torch.device | str | None, dtype: torch.dtype | str | None
     ) -> Model:
         if isinstance(model_name, Source):
             return converted(model_name, cls, dtype=dtype, device=device)
@@ -139,6 +139,8 @@ class NotebookPretrained(OurModel):
             self.set_tokenizer(tokenizer, padding_side)
         elif hf_model is not None:
             self._read_by_name(hf_model.config.name_or_path, str(model_name))
+        elif self.tokenizer is None and self.cfg.tokenizer_name:
+            self._read_by_config(self.cfg.tokenizer_name)
         if padding_side is None:
             return
         if self.tokenizer is None:
@@ -150,10 +152,16 @@ class NotebookPretrained(OurModel):
         try:
             self.set_tokenizer(tokenizer_by_name(*names))
         except (CheckpointError, TokenizerError) as error:
-            warned(
-                f"the model has no tokenizer, and takes tokens alone: {error}. Pass one with tokenizer=, as "
-                "transformers.AutoTokenizer.from_pretrained makes it, or call set_tokenizer"
-            )
+            warn_of_no_tokenizer(error)
+
+    def _read_by_config(self, name: str, padding_side: PaddingSide | None = None) -> None:
+        tokenizer = tokenizer_of_config(name)
+        if tokenizer is None:
+            return
+        try:
+            self.set_tokenizer(tokenizer, padding_side)
+        except TokenizerError as error:
+            warn_of_no_tokenizer(f"tokenizer_name={name!r}: {error}")
 
     def _rewriting(self, state: State, *asked: Any) -> Rewriting:
         # Every road to rewritten weights comes through here, and `models` refuses what is not exact.

@@ -7,6 +7,7 @@ from ..errors import CheckpointError
 from ..loading.hf_hub import is_hub_name, repository_of
 from ..loading.hf_tokenizer import OLDER, SETTINGS, hf_tokenizer
 from ..loading.saved_tokenizer import TOKENIZER
+from .warned import warned
 
 
 def tokenizer_by_name(*names: str) -> Any:
@@ -27,6 +28,23 @@ def tokenizer_by_name(*names: str) -> Any:
             return tokenizer
     raise CheckpointError(
         f"neither a folder nor the local cache of the Hugging Face hub has a tokenizer of {' or '.join(asked)}"
+    )
+
+
+def tokenizer_of_config(name: str) -> Any:
+    """The tokenizer that a config's `tokenizer_name` names, or None with a warning where it is not found."""
+    try:
+        return tokenizer_by_name(name)
+    except CheckpointError as error:
+        warn_of_no_tokenizer(f"tokenizer_name={name!r}: {error}")
+        return None
+
+
+def warn_of_no_tokenizer(reason: object) -> None:
+    """A warning that the model is without one, and what to do."""
+    warned(
+        f"the model has no tokenizer, and takes tokens alone: {reason}. Pass one with tokenizer=, as "
+        "transformers.AutoTokenizer.from_pretrained makes it, or call set_tokenizer"
     )
 
 

@@ -1,6 +1,7 @@
 """What notebooks hand to `from_pretrained`: tokenizers, names, types, places on the hub, and words that are none."""
 
 import warnings
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -10,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from models.compat import HookedTransformer
 from models.errors import CheckpointError, ConfigError
+from models.loading.folder import save
 from tests.conftest import random_tokens
 from tests.models.compat_models import story_tokenizer
 
@@ -171,3 +173,46 @@ def test_options_of_loading_that_we_do_not_have_are_refused_by_name(option, valu
 def test_a_misspelt_option_is_told_what_was_meant(option, meant):
     with pytest.raises(ConfigError, match=f"from_pretrained takes no {option}. Did you mean '{meant}'?"):
         HookedTransformer.from_pretrained("stdlib-1h", device="cpu", **{option: True})
+
+
+NAMED = {"n_layers": 1, "d_model": 8, "d_head": 4, "n_ctx": 6, "act_fn": "relu", "device": "cpu"}
+
+
+def test_the_tokenizer_that_a_config_names_is_the_models(cache, tmp_path):
+    for name in ("gpt2", "gpt2-small"):
+        model = HookedTransformer({**NAMED, "tokenizer_name": name, "attn_only": True}, default_padding_side="left")
+        assert model.cfg.d_vocab == model.cfg.d_vocab_out == 17
+        assert model.tokenizer.padding_side == "left"
+        assert model.to_str_tokens("mary went") == ["<s>", "mary", "went"]
+    story_tokenizer().save_pretrained(tmp_path / "mine")
+    larger = HookedTransformer({**NAMED, "tokenizer_name": str(tmp_path / "mine"), "d_vocab": 20})
+    assert larger("mary went").shape == (1, 3, 20)
+    given = story_tokenizer()
+    assert HookedTransformer({**NAMED, "tokenizer_name": "nothing"}, given).tokenizer is given
+
+
+def test_a_config_that_names_a_tokenizer_which_is_not_there_warns(cache):
+    with pytest.warns(UserWarning, match=r"no tokenizer.* tokenizer_name='distilgpt2': neither") as said:
+        model = HookedTransformer({**NAMED, "tokenizer_name": "distilgpt2", "d_vocab": 17})
+    assert said[0].filename == __file__
+    assert model(random_tokens(1, 5)).isfinite().all()
+    with pytest.warns(UserWarning, match=r"tokenizer_name='gpt2': the tokenizer has 17 tokens, the model's voc"):
+        HookedTransformer({**NAMED, "tokenizer_name": "gpt2", "d_vocab": 11})
+    with pytest.warns(UserWarning, match="no tokenizer"), pytest.raises(ConfigError, match="d_vocab is not given"):
+        HookedTransformer({**NAMED, "tokenizer_name": "distilgpt2"})
+
+
+def test_a_saved_model_keeps_its_own_tokenizer_and_looks_for_a_named_one_where_it_has_none(cache, tmp_path):
+    named = HookedTransformer({**NAMED, "tokenizer_name": "gpt2"})
+    save(named, tmp_path / "with")
+    named.tokenizer = None
+    save(named, tmp_path / "without")
+    named.cfg = replace(named.cfg, tokenizer_name="distilgpt2")
+    save(named, tmp_path / "nowhere")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for folder in ("with", "without"):
+            assert load(tmp_path / folder).to_str_tokens("mary went") == ["<s>", "mary", "went"]
+    with pytest.warns(UserWarning, match="tokenizer_name='distilgpt2'") as said:
+        assert load(tmp_path / "nowhere").tokenizer is None
+    assert len(said) == 1
