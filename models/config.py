@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from .dtypes import checked_dtype
 from .errors import ConfigError
+from .present_device import named_device
 
 Activation = Literal["relu", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "solu", "solu_ln"]
 Normalization = Literal["LN", "LNPre", "RMS", "RMSPre", "ScaleNorm"]
@@ -17,9 +19,6 @@ InitMode = Literal["gpt2", "xavier_uniform", "xavier_normal", "kaiming_uniform",
 
 UNSET = -1
 """TransformerLens' mark for "to be derived": kept, so that its configs load unchanged."""
-
-
-DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -206,13 +205,8 @@ class HookedTransformerConfig:
             raise ConfigError(f"rotary_dim={self.rotary_dim} must be even and between 2 and d_head={self.d_head}")
         if self.n_devices != 1:
             raise ConfigError(f"n_devices={self.n_devices}: a model lives on one device here")
-        if self.dtype not in DTYPES:
-            known = ", ".join(map(str, DTYPES))
-            raise ConfigError(f"dtype={self.dtype!r} is not a floating-point type that models compute in: {known}")
-        try:
-            torch.device(self.device or "cpu")
-        except RuntimeError as error:
-            raise ConfigError(f"device={self.device!r} is none: cpu, cuda, cuda:1 and mps are some") from error
+        checked_dtype(self.dtype)
+        named_device(self.device or "cpu")
         if not 0 <= self.eps < math.inf:
             raise ConfigError(f"eps={self.eps} must be a number that is not negative")
         for name in ("attn_scale", "rotary_base", "rotary_base_local", "rotary_scaling_factor", "residual_scale"):

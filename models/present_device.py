@@ -5,13 +5,25 @@ import torch
 from .errors import ConfigError
 
 
+def named_device(device: torch.device | str | int) -> torch.device:
+    """The device of that name, whether or not it is there.
+
+    Raises:
+        ConfigError: PyTorch knows no device of that name.
+    """
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r} is none: cpu, cuda, cuda:1 and mps are some") from error
+
+
 def require_present(device: str) -> None:
     """Nothing, if a tensor can be put there.
 
     Raises:
-        ConfigError: the machine has no such device, or this PyTorch was built without it.
+        ConfigError: there is no such name, the machine has no such device, or this PyTorch was built without it.
     """
-    wanted = torch.device(device)
+    wanted = named_device(device)
     if wanted.type == "cuda":
         found = torch.cuda.device_count()
         if (wanted.index or 0) >= found:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from .dtypes import dtype_of
 from .errors import CheckpointError
 from .keywords import NoKeyword, require_no_others
 from .loading.assembled import assemble, weightless
@@ -15,6 +16,7 @@ from .loading.resolve import located
 from .loading.saved import WEIGHTS, read
 from .loading.source import Source
 from .loading.state import accepted
+from .present_device import named_device
 from .processing import WeightProcessing
 
 Model = TypeVar("Model", bound="Pretrained")
@@ -46,7 +48,7 @@ class Pretrained(WeightProcessing):
         fold_value_biases: bool = True,
         refactor_factored_attn_matrices: bool = False,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         **misspelt: NoKeyword,
     ) -> Model:
         """The model of that name, its weights rewritten as `load_and_process_state_dict` does.
@@ -58,17 +60,17 @@ class Pretrained(WeightProcessing):
             model_name: a bundled model (`models.loading.bundled_names()`); a folder of ours or of Hugging Face's; a
                 GGUF file; a name on the Hugging Face hub; a loaded `transformers` model; a `TransformerBridge`.
             device: where to (default: the GPU if there is one), tensor by tensor; "meta" for names and shapes alone.
-            dtype: default: the one it was saved in.
+            dtype: `torch.float64` or its name, "float64" (default: the one it was saved in).
 
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
-            ConfigError: a device that is not there.
+            ConfigError: a device that is not there, or a dtype that models do not compute in.
             ProcessingError: a step explicitly asked for that is not exact for this model.
             TypeError: a keyword that is none of these; the nearest one is named.
         """
         require_no_others(misspelt, Pretrained.from_pretrained)
         # Where there are to be no numbers, they are needed on the way: what can be folded depends on them.
-        without_numbers = device is not None and torch.device(device).type == "meta"
+        without_numbers = device is not None and named_device(device).type == "meta"
         model = cls._loaded(model_name, "cpu" if without_numbers else device, dtype)
         model._process_as_loaded(
             fold_ln, center_writing_weights, center_unembed, fold_value_biases, refactor_factored_attn_matrices
@@ -81,14 +83,14 @@ class Pretrained(WeightProcessing):
         model_name: Any,
         *,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         **misspelt: NoKeyword,
     ) -> Model:
         """The model of that name with the weights it was trained with; the arguments are those of `from_pretrained`.
 
         Raises:
             CheckpointError: no such model, files that are damaged, or an architecture that we do not have.
-            ConfigError: a device that is not there.
+            ConfigError: a device that is not there, or a dtype that models do not compute in.
             TypeError: a keyword that is none of these; the nearest one is named.
         """
         require_no_others(misspelt, Pretrained.from_pretrained_no_processing)
@@ -96,8 +98,11 @@ class Pretrained(WeightProcessing):
 
     @classmethod
     def _loaded(
-        cls: type[Model], model_name: Any, device: torch.device | str | None, dtype: torch.dtype | None
+        cls: type[Model], model_name: Any, device: torch.device | str | None, dtype: torch.dtype | str | None
     ) -> Model:
+        # Before anything is read, so that no file is blamed for what the caller asked.
+        device = None if device is None else named_device(device)
+        dtype = None if dtype is None else dtype_of(dtype)
         found = located(model_name)
         if isinstance(found, Source):
             return converted(found, cls, dtype=dtype, device=device)

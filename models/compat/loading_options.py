@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..dtypes import dtype_of
 from ..errors import ConfigError
 from ..loading.hf_hub import is_hub_name, read_hf_hub, repository_of
 from ..loading.resolve import bundled_names
@@ -15,7 +16,6 @@ from ..loading.smollm2 import NAME as SMOLLM2
 from .warned import warned
 
 HUB = ("revision", "cache_dir", "token", "local_files_only")
-_SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def heard_options(given: Mapping[str, Any], dtype: torch.dtype | str, known: Ite
             f"from_pretrained takes no {', '.join(left)} here; load the model with transformers, "
             "and pass it as hf_model"
         )
-    return Heard(_as_dtype(asked), hub)
+    return Heard(dtype_of(asked), hub)
 
 
 def to_load(model_name: Any, hf_model: Any, hub: Mapping[str, Any]) -> Any:
@@ -83,11 +83,3 @@ def short_name(name: str | PurePath) -> str:
 def _is_on_the_hub(name: str) -> bool:
     local = name in (*bundled_names(), SMOLLM2) or Path(name).expanduser().exists()
     return is_hub_name(name) and not local
-
-
-def _as_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    name = dtype.removeprefix("torch.") if isinstance(dtype, str) else ""
-    found = getattr(torch, _SHORT.get(name, name), None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype):
-        raise ConfigError(f"dtype={dtype!r} is not a type of PyTorch's, as 'float32' is")
-    return found

@@ -6,8 +6,10 @@ from typing import Any, TypeVar
 import torch
 
 from ..config import HookedTransformerConfig
+from ..dtypes import dtype_of
 from ..errors import CheckpointError, ConfigError
 from ..hooked import HookedModel
+from ..present_device import named_device
 from . import families
 from .assembled import assemble, weightless
 from .families.fields import BRIDGE, Fields
@@ -23,7 +25,7 @@ def converted(
     source: Source,
     build: Callable[[HookedTransformerConfig], Model],
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
 ) -> Model:
     """The model that the checkpoint holds, weights as they are: nothing is folded or centred.
@@ -38,12 +40,15 @@ def converted(
     Raises:
         CheckpointError: an architecture or an option that we do not have, names or shapes of weights that the config
             does not ask for, values that are not finite.
+        ConfigError: a dtype or a device that is none, or a device that is not there.
         TokenizerError: the tokenizer knows more tokens than the model.
     """
+    stored_in = source.weights.dtype if dtype is None else dtype_of(dtype)
+    device = None if device is None else named_device(device)
     with source.naming_the_config():
         family = families.of(source.config.get("model_type"))
         fields = Fields(source.config, family.needed)
-        config = _config(source, family, fields, dtype or source.weights.dtype, device)
+        config = _config(source, family, fields, stored_in, device)
         layout = family.layout(fields)
         tied = bool(fields["tie_word_embeddings"])
         fields.require_all_read()

@@ -1,5 +1,7 @@
 """Devices that are not there are named before anything is put on them."""
 
+import re
+
 import pytest
 import torch
 
@@ -44,6 +46,16 @@ def test_metal_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="finds no Metal device"):
         require_present("mps")
+
+
+@pytest.mark.parametrize("wanted", ["gpuu", ""])
+def test_a_device_that_is_none_is_told_before_anything_is_read(wanted: str) -> None:
+    for load in (HookedTransformer.from_pretrained, HookedTransformer.from_pretrained_no_processing):
+        with pytest.raises(ConfigError, match=re.escape(f"device={wanted!r} is none: cpu, cuda, cuda:1 and mps")):
+            load("no/such/model", device=wanted)
+        assert load("stdlib-1h", device=torch.device("cpu")).W_U.device.type == "cpu"
+    with pytest.raises(ConfigError, match="is none"):
+        require_present(wanted)
 
 
 def test_an_empty_name_is_no_folder() -> None:
