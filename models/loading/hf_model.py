@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from . import families
 from .end_tokens import end_tokens
 from .probe import logits_of
 from .source import Source
@@ -22,8 +23,9 @@ def read_hf_model(model: Any, tokenizer: Any = None) -> Source:
     """The checkpoint that a `transformers` model is. Its weights are copied: the two models share no memory.
 
     Raises:
-        CheckpointError: weights on PyTorch's meta device, which hold no numbers.
+        CheckpointError: no language-model head; weights on PyTorch's meta device, which hold no numbers.
     """
+    _require_head(model)
     state = model.state_dict()
     without_numbers = [name for name, value in state.items() if value.is_meta]
     if without_numbers:
@@ -40,6 +42,15 @@ def ends_of(model: Any) -> tuple[int, ...]:
     """The tokens at which the model's own `generate` ends."""
     generation = getattr(model, "generation_config", None)
     return end_tokens(None if generation is None else generation.to_dict(), model.config.to_dict())
+
+
+def _require_head(model: Any) -> None:
+    # Models of types that are not converted are told so, whatever their head.
+    if model.config.model_type in families.FAMILIES and model.get_output_embeddings() is None:
+        raise CheckpointError(
+            f"{type(model).__name__} has no language-model head, so there are no logits over tokens to convert; load "
+            "transformers.AutoModelForCausalLM.from_pretrained, which has one"
+        )
 
 
 def _dtype(model: Any) -> torch.dtype:

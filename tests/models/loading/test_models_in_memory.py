@@ -6,6 +6,15 @@ from typing import Any
 import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertConfig,
+    BertModel,
+)
 
 from models import HookedTransformer
 from models.errors import CheckpointError
@@ -86,6 +95,30 @@ def test_a_model_without_numbers_is_refused() -> None:
     theirs = tiny("llama").to("meta")
     with pytest.raises(CheckpointError, match="it was not loaded"):
         HookedTransformer.from_pretrained_no_processing(theirs)
+
+
+HEADLESS = [
+    (AutoModel, "llama", "LlamaModel"),
+    (AutoModel, "llama, tied", "LlamaModel"),
+    (AutoModel, "gpt2", "GPT2Model"),
+    (AutoModelForSequenceClassification, "llama", "LlamaForSequenceClassification"),
+    (AutoModelForTokenClassification, "qwen2", "Qwen2ForTokenClassification"),
+    (AutoModelForQuestionAnswering, "opt", "OPTForQuestionAnswering"),
+]
+
+
+@pytest.mark.parametrize(("auto", "case", "name"), HEADLESS)
+def test_a_model_without_a_language_model_head_is_refused(auto: Any, case: str, name: str) -> None:
+    config = tiny(case).config
+    HookedTransformer.from_pretrained_no_processing(AutoModelForCausalLM.from_config(config), device="cpu")
+    with pytest.raises(CheckpointError, match=f"^{name} has no language-model head, .*AutoModelForCausalLM"):
+        HookedTransformer.from_pretrained_no_processing(auto.from_config(config), device="cpu")
+
+
+def test_a_headless_model_of_another_type_is_refused_for_its_type() -> None:
+    encoder = BertModel(BertConfig(vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2))
+    with pytest.raises(CheckpointError, match="models of type 'bert' are not converted"):
+        HookedTransformer.from_pretrained_no_processing(encoder)
 
 
 @pytest.mark.parametrize("thing", [3, None, torch.nn.Linear(2, 3)])
