@@ -52,14 +52,23 @@ class HookPoint(TransformerLensHookPoint):
         readers = _readers.get()
         return self.hooked or (readers is not None and self in readers)
 
-    def add_hook(self, hook: Callable[..., Any], dir: Literal["fwd", "bwd"] = "fwd", **options: Any) -> Any:  # type: ignore[override]
-        """The handle of a hook that stays until it is removed.
+    def add_hook(
+        self,
+        hook: Callable[..., Any],
+        dir: Literal["fwd", "bwd"] = "fwd",
+        is_permanent: bool = False,
+        level: int | None = None,
+        prepend: bool = False,
+        alias_names: list[str] | None = None,
+    ) -> Any:
+        """The handle of a hook that stays until it is removed; the arguments are TransformerLens'.
 
         Raises:
             PointOffError: the point is off, so that the hook would never fire.
         """
         self.require_on()
-        return super().add_hook(self._checked_gradient(hook) if dir == "bwd" else hook, dir=dir, **options)
+        checked = self._checked_gradient(hook) if dir == "bwd" else hook
+        return super().add_hook(checked, dir, is_permanent, level, prepend, alias_names)
 
     def remove_handle(self, handle: Any) -> None:
         """One hook taken away by the handle that `add_hook` returned; nothing, if it is gone already."""

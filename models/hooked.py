@@ -61,14 +61,26 @@ class HookedModel(HookedRootModule):
             )
         return matched
 
-    def add_hook(self, name: NameOrFilter, hook: Hook, dir: str = "fwd", **options: Any) -> None:  # type: ignore[override]
+    def add_hook(
+        self,
+        name: NameOrFilter,
+        hook: Hook,
+        dir: Literal["fwd", "bwd"] = "fwd",
+        is_permanent: bool = False,
+        level: int | None = None,
+        prepend: bool = False,
+    ) -> None:
         """A hook that stays until `reset_hooks`, at one point or at every point that a predicate selects.
+
+        Args:
+            is_permanent: it stays even then, unless `reset_hooks(including_permanent=True)`.
+            prepend: it runs before those that are there.
 
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
         for point in self.points(name):
-            super().add_hook(point, hook, dir=dir, **options)  # type: ignore[arg-type]
+            super().add_hook(point, hook, dir, is_permanent, level, prepend)
 
     @contextmanager
     def hooks(
@@ -180,23 +192,43 @@ class HookedModel(HookedRootModule):
             _require_fired(set(names) - set(snapshots.activations))
         if not return_cache_object:
             return output, snapshots.activations
-        return output, ActivationCache(snapshots.activations, self, has_batch_dim=not remove_batch_dim)
+        return output, self._cache(snapshots.activations, not remove_batch_dim)
 
-    def add_caching_hooks(self, names_filter: NamesFilter = None, *args: Any, **options: Any) -> dict[str, Tensor]:  # type: ignore[override]
+    def _cache(self, activations: dict[str, Tensor], has_batch_dim: bool) -> ActivationCache:
+        return ActivationCache(activations, self, has_batch_dim)
+
+    def add_caching_hooks(
+        self,
+        names_filter: NamesFilter = None,
+        incl_bwd: bool = False,
+        device: torch.device | str | None = None,
+        remove_batch_dim: bool = False,
+        cache: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """The dictionary that later runs fill; see TransformerLens. The names are checked as everywhere.
 
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
-        return super().add_caching_hooks(self.points(names_filter), *args, **options)
+        options: Any = (incl_bwd, device, remove_batch_dim, cache)
+        return super().add_caching_hooks(self.points(names_filter), *options)
 
-    def get_caching_hooks(self, names_filter: NamesFilter = None, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+    def get_caching_hooks(
+        self,
+        names_filter: NamesFilter = None,
+        incl_bwd: bool = False,
+        device: torch.device | str | None = None,
+        remove_batch_dim: bool = False,
+        cache: dict[str, Tensor] | None = None,
+        pos_slice: PositionSlice | None = None,
+    ) -> Any:
         """A dictionary, and the forward and backward hooks that fill it; see TransformerLens.
 
         Raises:
             UnknownPointError, PointOffError, NoPointMatchedError: as `points`.
         """
-        return super().get_caching_hooks(self.points(names_filter), *args, **options)
+        options: Any = (incl_bwd, device, remove_batch_dim, cache, pos_slice)
+        return super().get_caching_hooks(self.points(names_filter), *options)
 
     def set_use_attn_result(self, use_attn_result: bool) -> None:
         """Whether `attn.hook_result` fires: each head's write into the stream by itself."""

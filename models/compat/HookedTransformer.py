@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import transformer_lens
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
@@ -63,12 +62,8 @@ class HookedTransformer(NotebookPretrained):
         # The mode changes nothing in our model; TransformerLens 4's patching refuses a model in training mode.
         self.eval()
 
-    def run_with_cache(self, *args: Any, **options: Any) -> tuple[Any, Any]:
-        """The output of one forward pass and its activations; see `models.HookedTransformer.run_with_cache`."""
-        output, cache = super().run_with_cache(*args, **options)
-        if isinstance(cache, transformer_lens.ActivationCache):
-            cache = ActivationCache(cache.cache_dict, self, has_batch_dim=cache.has_batch_dim)
-        return output, cache
+    def _cache(self, activations: dict[str, Tensor], has_batch_dim: bool) -> ActivationCache:
+        return ActivationCache(activations, self, has_batch_dim)
 
     @property
     def n_params_total(self) -> int:

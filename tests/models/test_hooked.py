@@ -454,3 +454,33 @@ def test_a_position_slice_that_selects_nothing_is_an_error():
     with pytest.raises(InputError, match="selects no position of hook_embed"):
         model.run_with_cache(tokens, names_filter="hook_embed", pos_slice=(8, 9))
     assert model.run_with_cache(tokens, names_filter="hook_embed", pos_slice=(6, 7))[1]["hook_embed"].shape[1] == 1
+
+
+def test_hooks_are_added_with_the_arguments_of_transformer_lens_in_their_order():
+    model, tokens, seen = order_one_model(), random_tokens(1), []
+    model.add_hook(Z, lambda z, hook: seen.append("kept"), "fwd", True)
+    model.add_hook(Z, lambda z, hook: seen.append("first"), "fwd", False, None, True)
+    point = model.hook_dict[Z]
+    point.add_hook(lambda z, hook: seen.append("level"), "fwd", False, 1)
+    assert [handle.context_level for handle in point.fwd_hooks] == [None, None, 1]
+    model(tokens)
+    assert seen == ["first", "kept", "level"]
+    model.reset_hooks()
+    model(tokens)
+    assert seen[3:] == ["kept"]
+    model.reset_hooks(including_permanent=True)
+    assert not point.hooked
+    with pytest.raises(PointOffError, match="hook_result is off"):
+        model.add_hook("blocks.0.attn.hook_result", doubled, "fwd", True)
+
+
+def test_caching_hooks_take_the_arguments_of_transformer_lens_in_their_order():
+    model, tokens, filled = order_one_model(), random_tokens(1), {}
+    cache, forward, backward = model.get_caching_hooks([Z], True, "cpu", True, filled, 2)
+    model.run_with_hooks(tokens, return_type="loss", fwd_hooks=forward, bwd_hooks=backward).backward()
+    assert cache is filled
+    assert set(cache) == {Z, f"{Z}_grad"}
+    assert_close(cache[Z], model.run_with_cache(tokens)[1][Z][0, [2]])
+    assert model.add_caching_hooks([Z], False, None, True, filled) is filled
+    model(tokens)
+    assert filled[Z].ndim == 3
