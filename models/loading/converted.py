@@ -12,7 +12,7 @@ from ..hooked import HookedModel
 from ..present_device import named_device
 from . import families
 from .assembled import assemble, weightless
-from .families.fields import BRIDGE, Fields
+from .families.fields import Fields
 from .placing import Placing
 from .probe import require_same_logits
 from .source import Source
@@ -88,4 +88,4 @@ def _config(
             original_architecture=architectures[0],
         )
     except (ConfigError, TypeError) as error:
-        raise CheckpointError(f"it describes no HookedTransformer: {error}; {BRIDGE}") from error
+        raise CheckpointError(f"it describes no HookedTransformer: {error}") from error

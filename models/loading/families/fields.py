@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from ...errors import CheckpointError
+from .impossible import require_possible
 
 BRIDGE = (
     "transformer_lens.model_bridge.TransformerBridge.boot_transformers runs it, "
@@ -44,9 +45,11 @@ class Fields:
     def __init__(self, given: Mapping[str, Any], needed: tuple[str, ...]) -> None:
         from transformers import AutoConfig  # heavy, and needed only for checkpoints of its own
 
-        for name in ("quantization_config", "compression_config"):
+        # The last one gives single layers other fields than the rest.
+        for name in ("quantization_config", "compression_config", "per_layer_config"):
             if given.get(name):
                 raise refused(name, given[name])
+        require_possible(given)
         model_type = str(given.get("model_type"))
         try:
             config = AutoConfig.for_model(model_type, **{k: v for k, v in given.items() if k != "model_type"})

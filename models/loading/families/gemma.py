@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...errors import CheckpointError
 from .family import Family, State
 from .fields import Fields, refused
 from .layout import Layout, Names
@@ -50,7 +51,7 @@ def _gemma2(fields: Fields) -> dict[str, Any]:
         **config,
         **rotary_and_windows(rope, windows(fields["layer_types"], fields["sliding_window"])),
         "use_normalization_before_and_after": True,
-        "attn_scale": fields["query_pre_attn_scalar"] ** 0.5,
+        "attn_scale": _attn_scale(fields["query_pre_attn_scalar"]),
         "attn_scores_soft_cap": _cap(fields["attn_logit_softcapping"]),
         "output_logits_soft_cap": _cap(fields["final_logit_softcapping"]),
     }
@@ -67,7 +68,7 @@ def _gemma3(fields: Fields) -> dict[str, Any]:
         **({"rotary_base_local": _local_base(ropes["sliding_attention"], config["d_head"])} if local else {}),
         "use_normalization_before_and_after": True,
         "use_qk_norm": True,
-        "attn_scale": fields["query_pre_attn_scalar"] ** 0.5,
+        "attn_scale": _attn_scale(fields["query_pre_attn_scalar"]),
         "output_logits_soft_cap": _cap(fields["final_logit_softcapping"]),
     }
 
@@ -78,8 +79,16 @@ def _local_base(rope: dict[str, Any], d_head: int) -> float:
     return float(found["rotary_base"])
 
 
+def _attn_scale(scalar: float | int) -> float:
+    if scalar <= 0:
+        raise CheckpointError(f"query_pre_attn_scalar={scalar} must be positive: its root divides the scores")
+    return float(scalar**0.5)
+
+
 def _cap(cap: float | None) -> float:
-    if cap is not None and cap <= 0:
+    if cap == 0:
+        raise CheckpointError(f"softcapping={cap!r} must not be zero: scores or logits are divided by it")
+    if cap is not None and cap < 0:
         raise refused("softcapping", cap)
     return -1.0 if cap is None else cap
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from ...config import Activation
 from ...errors import CheckpointError
 from .fields import refused
+from .impossible import nowhere
 
 _NEEDED = {
     "linear": ("factor",),
@@ -18,11 +19,13 @@ def activation(field: str, name: str) -> str:
     """The activation function that Hugging Face calls by this name.
 
     Raises:
-        CheckpointError: one that we do not have.
+        CheckpointError: one that we do not have, or that nobody has.
     """
+    from transformers.activations import ACT2FN  # loaded with the config already
+
     name = "silu" if name == "swish" else name
     if name not in get_args(Activation) or name.startswith("solu"):
-        raise refused(field, name)
+        raise refused(field, name) if name in ACT2FN else nowhere(field, name, ACT2FN)
     return name
 
 
@@ -36,6 +39,8 @@ def rotary(rope: Mapping[str, Any], d_head: int, partial: bool = False) -> dict[
         CheckpointError: another type than default, linear or llama3; a number that is missing; a part of each head
             where that has no meaning.
     """
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS  # loaded with the config already
+
     needed = _NEEDED.get(rope.get("rope_type", "default"), ())
     missing = [name for name in ("rope_theta", *needed) if not isinstance(rope.get(name), (int, float))]
     if missing:
@@ -62,8 +67,10 @@ def rotary(rope: Mapping[str, Any], d_head: int, partial: bool = False) -> dict[
                 "NTK_by_parts_high_freq_factor": rope["high_freq_factor"],
                 "NTK_original_ctx_len": rope["original_max_position_embeddings"],
             }
-        case other:
+        case other if other in ROPE_INIT_FUNCTIONS:
             raise refused("rope_type", other)
+        case other:
+            raise nowhere("rope_type", other, ["default", *ROPE_INIT_FUNCTIONS])
 
 
 def windows(types: Sequence[str], window: int | None) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def windows(types: Sequence[str], window: int | None) -> dict[str, Any]:
     Both count the query's own position among those that a window holds.
 
     Raises:
-        CheckpointError: a type of layer that is neither full nor sliding.
+        CheckpointError: a type of layer that is neither full nor sliding, or a window of nothing.
     """
     unknown = sorted(set(types) - set(_TYPES))
     if unknown:
@@ -80,7 +87,7 @@ def windows(types: Sequence[str], window: int | None) -> dict[str, Any]:
     if "sliding_attention" not in types:
         return {}
     if not window:
-        raise refused("sliding_window", window)
+        raise CheckpointError(f"sliding_window={window!r} must be at least 1, since some layers are sliding")
     return {"use_local_attn": True, "window_size": window, "attn_types": [_TYPES[kind] for kind in types]}
 
 

@@ -112,7 +112,7 @@ def test_numbers_that_are_quantised_are_refused(folder: Path) -> None:
             {"model_type": "gemma3"},
             r"type 'gemma3' read pictures too; their text part alone, saved as 'gemma3_text'.*TransformerBridge",
         ),
-        ({"model_type": ...}, "models of type None are not converted"),
+        ({"model_type": ...}, "model_type is missing"),
         ({"rms_norm_eps": ...}, r"config\.json: rms_norm_eps is missing"),
         ({"hidden_size": "24"}, r"config\.json: this is no config of a 'llama' model"),
         ({"num_attention_heads": 0}, "n_heads=0|num_attention_heads=0|no config of a 'llama' model"),
