@@ -42,6 +42,10 @@ class InputError(ValueError):
     """Tokens, residuals or masks that the model cannot take."""
 
 
+class MissingWeightError(InputError, AttributeError):
+    """A weight that models of this configuration do not have; an `AttributeError`, so that `hasattr` says no."""
+
+
 class CheckpointError(ValueError):
     """A file that is not the checkpoint it claims to be, or not one for this model."""
 

@@ -1,7 +1,7 @@
 """The weights of all layers as one tensor each, under TransformerLens' names."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,11 @@ from .blocks import PreNormBlock
 from .composition import composition_scores
 from .config import HookedTransformerConfig
 from .embedding import Embed, Unembed
-from .errors import InputError
+from .errors import InputError, MissingWeightError
 from .positions import PosEmbed
+
+_OF_POSITIONS = ("W_pos", "W_E_pos")
+_OF_MLPS = ("W_in", "W_gate", "W_out", "b_in", "b_out")
 
 
 class StackedWeights:
@@ -25,12 +28,24 @@ class StackedWeights:
     unembed: Unembed
     blocks: Sequence[PreNormBlock]
 
+    def __getattr__(self, name: str) -> Any:
+        # Python comes here behind a property that raised an AttributeError, and would say less about it.
+        if name in _OF_POSITIONS or name in _OF_MLPS:
+            self._require_weight(name)
+        return super().__getattr__(name)  # type: ignore[misc]  # this is mixed into PyTorch's modules
+
+    def _require_weight(self, name: str) -> None:
+        if name in _OF_MLPS and self.cfg.attn_only:
+            raise MissingWeightError(f"this model is attention-only: it has no {name}")
+        positions = self.cfg.positional_embedding_type
+        if name in _OF_POSITIONS and positions not in ("standard", "shortformer"):
+            raise MissingWeightError(f"a model with {positions} positions has no {name}")
+
     def _of_attention(self, name: str) -> Tensor:
         return torch.stack([getattr(block.attn, name) for block in self.blocks])
 
     def _of_mlp(self, name: str) -> Tensor:
-        if self.cfg.attn_only:
-            raise InputError(f"this model is attention-only: it has no {name}")
+        self._require_weight(name)
         return torch.stack([getattr(block.mlp, name) for block in self.blocks])
 
     @property
@@ -51,8 +66,7 @@ class StackedWeights:
     @property
     def W_pos(self) -> Float[Tensor, "n_ctx d_model"]:
         """The learned positions."""
-        if self.cfg.positional_embedding_type not in ("standard", "shortformer"):
-            raise InputError(f"a model with {self.cfg.positional_embedding_type} positions has no W_pos")
+        self._require_weight("W_pos")
         return self.pos_embed.W_pos
 
     @property

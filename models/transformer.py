@@ -35,7 +35,7 @@ class Output(NamedTuple):
     loss: Float[Tensor, "*batch_pos"]
 
 
-class HookedTransformer(Pretrained, StackedWeights, Generation):
+class HookedTransformer(StackedWeights, Pretrained, Generation):
     """A transformer that can be read and edited at every step.
 
     It keeps the contract of TransformerLens 3.9's class of this name: parameters, hook names and shapes, methods.

@@ -282,3 +282,25 @@ def test_arguments_that_would_be_ignored_are_refused():
     loss = model(stream, start_at_layer=1, tokens=tokens, return_type="loss")
     assert_close(loss, model(tokens, return_type="loss", attention_mask=torch.ones_like(tokens)))
     assert torch.equal(model(stream, start_at_layer=1, stop_at_layer=1), stream)
+
+
+def test_a_weight_that_the_model_does_not_have_is_said_and_hasattr_says_no():
+    rotary, attention_only = (
+        order_one_model(positional_embedding_type="rotary", rotary_dim=6),
+        order_one_model(attn_only=True),
+    )
+    for model, names, reason in (
+        (rotary, ("W_pos", "W_E_pos"), "a model with rotary positions has no"),
+        (attention_only, ("W_in", "W_out", "b_in", "b_out"), "this model is attention-only: it has no"),
+    ):
+        for name in names:
+            assert not hasattr(model, name)
+            assert getattr(model, name, None) is None
+            for kind in (InputError, AttributeError):
+                with pytest.raises(kind, match=f"{reason} {name}"):
+                    getattr(model, name)
+    assert hasattr(rotary, "W_in")
+    assert hasattr(attention_only, "W_E_pos")
+    assert attention_only.W_gate is None
+    with pytest.raises(AttributeError, match="no attribute 'W_posi'"):
+        rotary.W_posi  # noqa: B018
