@@ -13,6 +13,7 @@ from ..errors import ConfigError, InputError
 from ..transformer import Output as Output
 from .ActivationCache import ActivationCache
 from .HookedTransformerConfig import HookedTransformerConfig
+from .parts import give_classes, give_config
 from .pretrained import NotebookPretrained, PaddingSide
 from .tokenizer_by_name import tokenizer_of_config
 
@@ -61,6 +62,16 @@ class HookedTransformer(NotebookPretrained):
             self._read_by_config(named, default_padding_side)
         # The mode changes nothing in our model; TransformerLens 4's patching refuses a model in training mode.
         self.eval()
+
+    def _build(self) -> None:
+        super()._build()
+        give_classes(self, self.blocks)
+        give_config(self, self.cfg)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "cfg":
+            give_config(self, value)
 
     def _cache(self, activations: dict[str, Tensor], has_batch_dim: bool) -> ActivationCache:
         return ActivationCache(activations, self, has_batch_dim)
