@@ -33,7 +33,8 @@ class ModelSource:
     def load(self) -> Any:
         """The model as it was saved, in evaluation mode; nothing is folded.
 
-        A folder of ours, a Hugging Face folder, or a GGUF file.
+        A folder of ours, a Hugging Face folder, a GGUF file, or a checkpoint that nanoGPT, llama2.c or
+        TransformerLens wrote.
 
         Raises:
             models.errors.CheckpointError: a file that is damaged, or not a model's.

@@ -1,7 +1,7 @@
 """The configuration of a model: TransformerLens' field names and defaults, for the options this package builds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import FrozenInstanceError, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -124,15 +124,11 @@ class HookedTransformerConfig:
         Raises:
             ConfigError: a name that is not known, or a value that asks for what is not supported.
         """
-        names = {field.name for field in fields(cls)}
-        unknown = {name: value for name, value in values.items() if name not in names}
-        for name, value in unknown.items():
-            if name not in _IGNORED and name not in _NOT_SUPPORTED:
-                nearest = get_close_matches(name, names, n=1)
-                hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-                raise ConfigError(f"{name!r} is not a field of HookedTransformerConfig.{hint}")
+        require_field_names(values)
+        for name, value in values.items():
             if name in _NOT_SUPPORTED and value != _NOT_SUPPORTED[name]:
                 raise ConfigError(f"{name}={value!r} is not supported; only models that leave it unset can be built")
+        names = {field.name for field in fields(cls)}
         known = {name: value for name, value in values.items() if name in names}
         if known.get("positional_embedding_type") is None:
             known.pop("positional_embedding_type", None)
@@ -305,6 +301,20 @@ def check_attn_in(config: HookedTransformerConfig) -> None:
         raise ConfigError("use_attn_in gives each query head its own input; ungroup the key-value heads first")
     if config.use_attn_in and config.use_split_qkv_input:
         raise ConfigError("use_attn_in and use_split_qkv_input exclude one another: only the split inputs are read")
+
+
+def require_field_names(given: Iterable[str]) -> None:
+    """Nothing, if configs of TransformerLens or ours have fields of these names.
+
+    Raises:
+        ConfigError: a name that is none, with the nearest that is one.
+    """
+    names = {field.name for field in fields(HookedTransformerConfig)}
+    for name in given:
+        if name not in names | _IGNORED | _NOT_SUPPORTED.keys():
+            nearest = get_close_matches(name, names, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"{name!r} is not a field of HookedTransformerConfig.{hint}")
 
 
 # The dataclass's own refusal does not say what to do instead.

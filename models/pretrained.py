@@ -1,19 +1,17 @@
 """The methods of a model that bring weights in, checked."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from .dtypes import dtype_of
-from .errors import CheckpointError
 from .keywords import NoKeyword, require_no_others
-from .loading.assembled import assemble, weightless
 from .loading.converted import converted
+from .loading.rebuilt import rebuilt
 from .loading.resolve import located
-from .loading.saved import WEIGHTS, read
+from .loading.saved import WEIGHTS, Saved, read
 from .loading.source import Source
 from .loading.state import accepted
 from .present_device import named_device
@@ -58,7 +56,8 @@ class Pretrained(WeightProcessing):
 
         Args:
             model_name: a bundled model (`models.loading.bundled_names()`); a folder of ours or of Hugging Face's; a
-                GGUF file; a name on the Hugging Face hub; a loaded `transformers` model; a `TransformerBridge`.
+                GGUF file, or one of nanoGPT, llama2.c or TransformerLens; a name on the Hugging Face hub; a loaded
+                `transformers` model; a `TransformerBridge`.
             device: where to (default: the GPU if there is one), tensor by tensor; "meta" for names and shapes alone.
             dtype: `torch.float64` or its name, "float64" (default: the one it was saved in).
 
@@ -106,6 +105,8 @@ class Pretrained(WeightProcessing):
         found = located(model_name)
         if isinstance(found, Source):
             return converted(found, cls, dtype=dtype, device=device)
+        if isinstance(found, Saved):
+            return rebuilt(found, cls, model_name, dtype=dtype, device=device)
         return cls.from_folder(found, device, dtype)
 
     @classmethod
@@ -117,20 +118,4 @@ class Pretrained(WeightProcessing):
         Raises:
             CheckpointError: files that are missing, changed, truncated, of another format or not this model's.
         """
-        saved = read(folder)
-        # Built in the dtype asked for, not converted afterwards: rotary angles are then exact in that dtype.
-        config = replace(
-            saved.config, device=None if device is None else str(device), dtype=dtype or saved.config.dtype
-        )
-        model = weightless(cls, config)
-        try:
-            state = accepted(model, saved.state)
-        except CheckpointError as error:
-            raise CheckpointError(f"{Path(folder) / WEIGHTS}: {error}") from error
-        saved.state.clear()
-        assemble(model, state, config)
-        model.tokenizer = saved.tokenizer
-        writing: Any = model
-        writing.end_tokens = saved.end_tokens
-        model.cfg = replace(model.cfg, init_weights=saved.config.init_weights)
-        return model.eval()
+        return rebuilt(read(folder), cls, Path(folder) / WEIGHTS, dtype=dtype, device=device)

@@ -9,13 +9,11 @@ from typing import Any, Literal
 import torch
 
 from ..config import HookedTransformerConfig
-from ..errors import CheckpointError
 from ..transformer import HookedTransformer
-from .assembled import assemble, weightless
 from .converted import converted
 from .llama2c import read_llama2c
 from .nanogpt import read_nanogpt
-from .state import accepted
+from .rebuilt import rebuilt
 from .tl_checkpoint import read_tl_checkpoint
 
 
@@ -64,13 +62,6 @@ def load_tl_checkpoint(
         CheckpointError: as `read_tl_checkpoint`, or weights that are missing, left over or not finite.
     """
     saved = read_tl_checkpoint(path, config)
-    device = None if device is None else str(device)
-    built = replace(saved.config, dtype=dtype or saved.config.dtype, device=device, init_weights=False)
-    model = weightless(partial(HookedTransformer, tokenizer=tokenizer), built)
-    try:
-        state = accepted(model, saved.state)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    saved.state.clear()
-    assemble(model, state, replace(model.cfg, device=built.device))
-    return model.eval()
+    saved = replace(saved, config=replace(saved.config, init_weights=False))
+    build = partial(HookedTransformer, tokenizer=tokenizer)
+    return rebuilt(saved, build, path, dtype=dtype, device=device)

@@ -40,7 +40,22 @@ def read_nanogpt(path: str | Path, tokenizer: Any = None, act_fn: Literal["gelu"
     Raises:
         CheckpointError: no such file, code in it, no checkpoint of nanoGPT's, or an option of a variant of it.
     """
-    content = load_content(path)
+    return nanogpt_source(path, load_content(path), tokenizer, act_fn)
+
+
+def is_nanogpt(content: Any) -> bool:
+    """Whether the content of a file is laid out as nanoGPT's checkpoints are."""
+    return isinstance(content, dict) and {"model", "model_args"} <= content.keys()
+
+
+def nanogpt_source(
+    path: str | Path, content: Any, tokenizer: Any = None, act_fn: Literal["gelu", "gelu_new"] = "gelu"
+) -> Source:
+    """As `read_nanogpt`, of a file whose content has been read.
+
+    Raises:
+        CheckpointError: no checkpoint of nanoGPT's, or an option of a variant of it.
+    """
     args, state = (content.get(name) if isinstance(content, dict) else None for name in ("model_args", "model"))
     if not isinstance(args, dict) or not is_state_dict(state) or not state:
         raise CheckpointError(
@@ -57,6 +72,9 @@ def read_nanogpt(path: str | Path, tokenizer: Any = None, act_fn: Literal["gelu"
         "layer_norm_epsilon": 1e-5,
         "activation_function": act_fn,
         "tie_word_embeddings": _is_tied(state),
+        # GPT-2's own are beyond most vocabularies, and the file names none.
+        "bos_token_id": None,
+        "eos_token_id": None,
     }
     dtype = max(state.values(), key=Tensor.numel).dtype
     weights = Weights(state, lambda name: _as_gpt2(name, state[name]), dtype, str(path))

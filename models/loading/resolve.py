@@ -6,11 +6,11 @@ from typing import Any
 
 from ..errors import CheckpointError
 from .bridge import is_bridge, read_bridge
-from .gguf import read_gguf
 from .hf_folder import is_hf_folder, read_hf_folder
 from .hf_hub import cached_hf_hub, is_hub_name, read_hf_hub
 from .hf_model import is_hf_model, read_hf_model
-from .saved import MANIFEST
+from .saved import MANIFEST, Saved
+from .single_file import read_file
 from .smollm2 import NAME as SMOLLM2
 from .smollm2 import smollm2_file
 from .source import Source
@@ -35,11 +35,11 @@ def resolved(name_or_path: str | Path) -> Path:
     return path
 
 
-def located(model: Any) -> Path | Source:
+def located(model: Any) -> Path | Source | Saved:
     """A folder of ours, or the checkpoint behind anything else that `from_pretrained` takes.
 
     Raises:
-        CheckpointError: nothing of that name, or files that are damaged.
+        CheckpointError: nothing of that name, files that are damaged, or a file that holds no model by itself.
     """
     if is_bridge(model):
         return read_bridge(model)
@@ -53,13 +53,8 @@ def located(model: Any) -> Path | Source:
     path = _local(model)
     if path is None:
         return _on_the_hub(str(model))
-    if path.suffix.lower() == ".gguf":
-        return read_gguf(path)
     if path.is_file():
-        raise CheckpointError(
-            f"{path} is a file, and of files only .gguf says what it holds; models.loading.foreign reads those of "
-            "nanoGPT, llama2.c and TransformerLens: load_nanogpt, load_llama2c, load_tl_checkpoint"
-        )
+        return read_file(path)
     return read_hf_folder(path) if is_hf_folder(path) else path
 
 

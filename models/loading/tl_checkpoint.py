@@ -37,7 +37,23 @@ def read_tl_checkpoint(path: str | Path, config: HookedTransformerConfig | Mappi
         CheckpointError: no such file, code in it, no state dict of TransformerLens', fields that are missing, fields
             that contradict the weights or one another.
     """
-    state, stored = _unpacked(path, load_content(path))
+    return tl_saved(path, load_content(path), config)
+
+
+def tl_saved(
+    path: str | Path, content: Any, config: HookedTransformerConfig | Mapping[str, Any] | None = None
+) -> Saved:
+    """As `read_tl_checkpoint`, of a file whose content has been read.
+
+    Raises:
+        CheckpointError: no state dict of TransformerLens', or a config that is not enough or is contradicted.
+    """
+    found = _unpacked(content)
+    if found is None:
+        raise CheckpointError(
+            f"{path} holds {described(content)}; expected TransformerLens' weights, embed.W_E among them"
+        )
+    state, stored = found
     current = {_current(name): value for name, value in state.items()}
     state = _right_facing(path, current, is_old=current.keys() != state.keys())
     try:
@@ -50,7 +66,12 @@ def read_tl_checkpoint(path: str | Path, config: HookedTransformerConfig | Mappi
     return Saved(config, state)
 
 
-def _unpacked(path: str | Path, content: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def holds_tl_weights(content: Any) -> bool:
+    """Whether the content of a file is a state dict of TransformerLens', or a dictionary that has one."""
+    return _unpacked(content) is not None
+
+
+def _unpacked(content: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     state: Any = content
     config: dict[str, Any] = {}
     if isinstance(content, dict) and not is_state_dict(content):
@@ -60,7 +81,7 @@ def _unpacked(path: str | Path, content: Any) -> tuple[dict[str, Tensor], dict[s
         state = {_PREFIX.sub("", name): value for name, value in state.items()}
         if "embed.W_E" in state:
             return state, config
-    raise CheckpointError(f"{path} holds {described(content)}; expected TransformerLens' weights, embed.W_E among them")
+    return None
 
 
 def _current(name: str) -> str:

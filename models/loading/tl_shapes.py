@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import UNSET
+from ..config import UNSET, require_field_names
 from ..errors import CheckpointError
+from .tl_missing import fields_missing
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _SCALE = ("attn_scale", "use_attn_scale", "scale_attn_by_inverse_layer_idx")
@@ -18,27 +19,30 @@ def completed(state: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str
 
     Raises:
         CheckpointError: a field that neither says, all of them named; a field that the weights contradict.
+        ConfigError: a name that is no field.
     """
-    # None is a choice for the norm, and elsewhere the same as silence.
-    silent = {name for name, value in given.items() if value is None and name != "normalization_type"}
-    given = {name: value for name, value in given.items() if name not in silent and value != UNSET}
+    require_field_names(given)
     found = _inferred(state)
+    given = {name: value for name, value in given.items() if not _is_silent(name, value, found)}
     for name in found.keys() & given.keys():
         if given[name] != found[name]:
             raise CheckpointError(f"{name}={given[name]!r} is given, and the weights say {found[name]!r}")
     fields = {**given, **found, "init_weights": False}
     missing = [name for name in _undetermined(state, fields) if name not in fields]
     if missing:
-        raise CheckpointError(
-            f"the weights do not say {', '.join(missing)}; give them as config={{{missing[0]!r}: ..., ...}}, or the "
-            "whole config (attn_scale may also be given by use_attn_scale or scale_attn_by_inverse_layer_idx)"
-        )
+        raise fields_missing(state, fields, missing)
     fields["tie_word_embeddings"] = "unembed.W_U" not in state
     if fields["positional_embedding_type"] == "rotary" and "pos_embed.W_pos" in state:
         raise CheckpointError("positional_embedding_type='rotary' is given, and the weights have pos_embed.W_pos")
     return {name: value for name, value in fields.items() if name not in ("device", "dtype")} | {
         "dtype": state["embed.W_E"].dtype
     }
+
+
+def _is_silent(name: str, value: Any, found: Mapping[str, Any]) -> bool:
+    # None is a choice for the norm, and elsewhere the same as silence; -1 is one for scales and caps, which no shape
+    # tells, and elsewhere asks that the field be derived.
+    return (value is None and name != "normalization_type") or (value == UNSET and name in found)
 
 
 def _inferred(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 The state dicts are made here from a model's own, by the rules that its versions followed.
 """
 
+import re
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -98,7 +100,7 @@ def test_a_late_checkpoint_gives_the_model_back(tmp_path, variant, wrapped):
     assert ours.cfg.dtype == torch.float64
     assert torch.equal(ours(random_tokens()), model(random_tokens()))
     for name in given.keys() - {"normalization_type", "use_local_attn"}:
-        with pytest.raises(CheckpointError, match=f"(do not say|needs|is not that|not those).*{name}"):
+        with pytest.raises(CheckpointError, match=f"(?s)(do not say|needs|is not that|not those).*{name}"):
             load_tl_checkpoint(path if not wrapped else saved(path, late(model)), without(given, name))
 
 
@@ -173,6 +175,68 @@ def test_the_two_layer_model_of_the_induction_notebooks(tmp_path):
     assert not torch.allclose(added(random_tokens()), loaded(random_tokens()))
     with pytest.raises(CheckpointError, match="positional_embedding_type"):
         load_tl_checkpoint(path, {"normalization_type": None, "attn_scale": 6**0.5})
+
+
+ROTARY = {"positional_embedding_type": "rotary", "normalization_type": "LNPre"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "missing"),
+    [
+        ({}, {}, {
+            "positional_embedding_type": "'standard' or 'shortformer'; by default 'standard'",
+            "act_fn": "one of 'relu', 'gelu', 'gelu_new', .*; by default 'relu'",
+            "parallel_attn_mlp": "True or False; by default False",
+            "eps": "a number, what norms add under their root; by default 1e-05",
+            "attn_scale": r"a positive number; by default the root of d_head, 2\.44949\. Instead of it, use_attn_scale",
+        }),
+        ({}, {**GIVEN, "eps": None}, {"eps": "a number"}),
+        (ROTARY, GIVEN | {"positional_embedding_type": None}, {
+            "n_ctx": "a positive integer",
+            "normalization_type": r"'LNPre', 'RMSPre' \(with eps\) or None",
+            "positional_embedding_type": r"'rotary' \(with rotary_dim, rotary_base .*\) or 'none'",
+        }),
+        (ROTARY, GIVEN | ROTARY | {"n_ctx": 9}, {
+            "rotary_dim": "an even number up to d_head=6; by default d_head",
+            "rotary_base": "a positive number; by default 10000",
+            "rotary_adjacent_pairs": r"True \(GPT-J\) or False .*; by default False",
+        }),
+        ({"use_normalization_before_and_after": True}, GIVEN, {
+            "attn_scores_soft_cap": r"a positive number, or -1\.0 for no cap; by default -1\.0",
+            "output_logits_soft_cap": r"a positive number, or -1\.0 for no cap; by default -1\.0",
+        }),
+    ],
+)  # fmt: skip
+def test_each_missing_field_is_listed_with_what_it_may_be(tmp_path, changes, given, missing):
+    path = saved(tmp_path / "model.pt", order_one_model(**changes).state_dict())
+    with pytest.raises(CheckpointError) as refused:
+        load_tl_checkpoint(path, given)
+    first, *lines, last = str(refused.value).split("\n")
+    assert first.startswith(f"{path}: the weights do not say {'a field' if len(missing) == 1 else len(missing)}")
+    assert [line.split(":")[0].strip() for line in lines] == list(missing)
+    for line, (name, may_be) in zip(lines, missing.items(), strict=True):
+        assert re.match(f"  {name}: {may_be}", line), line
+    assert "load_tl_checkpoint(path, config={" in last
+    assert "save(model, folder) of models.loading.folder" in last
+
+
+def test_what_the_error_calls_a_default_is_one(tmp_path):
+    model = order_one_model(use_normalization_before_and_after=True, act_fn="relu")
+    path = saved(tmp_path / "model.pt", model.state_dict())
+    caps = {"attn_scores_soft_cap": -1.0, "output_logits_soft_cap": -1.0}
+    given = {"positional_embedding_type": "standard", "act_fn": "relu", "parallel_attn_mlp": False, "eps": 1e-5}
+    for scale in ({"attn_scale": 2.449489742783178}, {"attn_scale": -1.0}, {"use_attn_scale": True}):
+        ours = load_tl_checkpoint(path, given | caps | scale, device="cpu")
+        assert_close(ours(random_tokens()), model(random_tokens()))
+        assert ours.cfg.attn_scale == 6**0.5
+
+
+def test_a_misspelt_field_is_told_before_what_is_missing(tmp_path):
+    path = saved(tmp_path / "model.pt", order_one_model().state_dict())
+    with pytest.raises(CheckpointError, match=r"model\.pt: 'atcn_scale' is not a field.* Did you mean 'attn_scale'\?$"):
+        load_tl_checkpoint(path, {"atcn_scale": 2.0})
+    # What TransformerLens has and we do not use is no slip.
+    load_tl_checkpoint(path, GIVEN | {"trust_remote_code": False, "use_logn_attn": False}, device="cpu")
 
 
 @pytest.mark.parametrize(
