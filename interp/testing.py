@@ -53,7 +53,8 @@ def explanation(outcome: Outcome) -> str:
     """What a failed identity claims, how far it is off, and what was allowed for which reason."""
     if outcome.raised:
         return f"{outcome.name}: {outcome.statement}\nThe model raised {outcome.raised}"
+    where = f" in {outcome.where}" if outcome.where else ""
     return (
-        f"{outcome.name}: {outcome.statement}\nOff by {outcome.error:.3g}, allowed {outcome.tolerance:.3g} "
+        f"{outcome.name}: {outcome.statement}\nOff by {outcome.error:.3g}{where}, allowed {outcome.tolerance:.3g} "
         f"({outcome.reason})"
     )

@@ -7,16 +7,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..biases import bias
-from ..bridge_points import of_transformers
+from ..bridge_rotary import Rotation, rotation, score_scale
 from .invariant import EXACT, Invariant
 from .reading import (
     attention_input,
     by_layer,
     deviation,
     head_weights,
+    in_layers,
     is_causal,
+    norms_queries,
     positions,
-    score_scale,
     soft_capped,
     visible,
     window_of,
@@ -24,26 +25,32 @@ from .reading import (
     worst,
 )
 
+_PATTERN = "prompt head query key"
+
 
 def rows_off_one(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """max |sum of a row - 1|."""
-    patterns = by_layer(model, tokens, "attn.hook_pattern")
-    return worst(float((pattern.sum(dim=-1) - 1).abs().max()) for (pattern,) in patterns)
+    sums = [pattern.sum(dim=-1) for (pattern,) in by_layer(model, tokens, "attn.hook_pattern")]
+    return worst(in_layers(deviation(rows, torch.ones_like(rows), "prompt head query") for rows in sums))
 
 
 def most_negative(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The size of the most negative entry."""
-    return worst(
-        float(-pattern.min().clamp(max=0)) + 0.0 for (pattern,) in by_layer(model, tokens, "attn.hook_pattern")
-    )
+    patterns = by_layer(model, tokens, "attn.hook_pattern")
+    return worst(in_layers(_largest(-pattern.clamp(max=0)) for (pattern,) in patterns))
 
 
 def largest_hidden(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The largest attention to a key that a query may not see."""
     errors = []
     for layer, (pattern,) in enumerate(by_layer(model, tokens, "attn.hook_pattern")):
-        errors.append(float(pattern.masked_fill(visible(model, layer, tokens.shape[1]), 0.0).abs().max()))
-    return worst(errors)
+        errors.append(_largest(pattern.masked_fill(visible(model, layer, tokens.shape[1]), 0.0)))
+    return worst(in_layers(errors))
+
+
+def _largest(pattern: Float[Tensor, "batch head query key"]) -> float:
+    """The largest absolute entry, and where it is."""
+    return deviation(pattern, torch.zeros_like(pattern), _PATTERN)
 
 
 def nothing_is_hidden(model: Any) -> str | None:
@@ -59,8 +66,8 @@ def scores_off_the_form(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
         read = with_read_positions(model, attention_input(model, layer, resid))
         expected = _expected_scores(model, layer, read)
         hidden = ~visible(model, layer, tokens.shape[1])
-        errors.append(deviation(scores.masked_fill(hidden, 0.0), expected.masked_fill(hidden, 0.0)))
-    return worst(errors)
+        errors.append(deviation(scores.masked_fill(hidden, 0.0), expected.masked_fill(hidden, 0.0), _PATTERN))
+    return worst(in_layers(errors))
 
 
 def _expected_scores(
@@ -68,10 +75,11 @@ def _expected_scores(
 ) -> Float[Tensor, "batch head query key"]:
     W_Q, W_K, b_Q, b_K = (head_weights(model, layer, name) for name in ("W_Q", "W_K", "b_Q", "b_K"))
     cfg = model.cfg
-    if positions(model) == "rotary":
+    turned = rotation(model) if positions(model) == "rotary" else None
+    if turned is not None:
         query = torch.einsum("bpd,hde->bhpe", x, W_Q) + b_Q[:, None]
         key = torch.einsum("bpd,hde->bhpe", x, W_K) + b_K[:, None]
-        form = _rotary_product(query, key, cfg)
+        form = _rotary_product(query, key, turned)
     else:
         W_QK = W_Q @ W_K.transpose(-2, -1)
         form = torch.einsum("bqd,hde,bke->bhqk", x, W_QK, x)
@@ -82,40 +90,32 @@ def _expected_scores(
 
 
 def _rotary_product(
-    query: Float[Tensor, "batch head pos d_head"], key: Float[Tensor, "batch head pos d_head"], cfg: Any
+    query: Float[Tensor, "batch head pos d_head"], key: Float[Tensor, "batch head pos d_head"], turned: Rotation
 ) -> Float[Tensor, "batch head pos pos"]:
     # A pair of coordinates is a complex number, its rotation a phase; the product depends on the distance alone.
-    n = cfg.rotary_dim
-    frequencies = cfg.rotary_base ** -(torch.arange(0, n, 2, device=query.device, dtype=torch.float64) / n)
+    n = turned.n_dims
+    frequencies = turned.base ** -(torch.arange(0, n, 2, device=query.device, dtype=torch.float64) / n) / turned.factor
     distance = torch.arange(query.shape[2], device=query.device)[:, None] - torch.arange(
         key.shape[2], device=key.device
     )
     phases = torch.polar(torch.ones((), dtype=torch.float64, device=query.device), distance[..., None] * frequencies)
 
     def as_complex(x: Tensor) -> Tensor:
-        turned = x[..., :n]
-        first, second = (turned[..., ::2], turned[..., 1::2]) if cfg.rotary_adjacent_pairs else turned.chunk(2, dim=-1)
+        pairs = x[..., :n]
+        first, second = (pairs[..., ::2], pairs[..., 1::2]) if turned.adjacent else pairs.chunk(2, dim=-1)
         return torch.complex(first, second)
 
-    turned = torch.einsum("bhqf,bhkf,qkf->bhqk", as_complex(query), as_complex(key).conj(), phases).real
-    return turned + query[..., n:] @ key[..., n:].transpose(-2, -1)
+    product = torch.einsum("bhqf,bhkf,qkf->bhqk", as_complex(query), as_complex(key).conj(), phases).real
+    return product + query[..., n:] @ key[..., n:].transpose(-2, -1)
 
 
 def unknown_positions(model: Any) -> str | None:
     """The obstacle of scores that are no bilinear form, or of positions that enter them in another way."""
     kind = positions(model)
-    if of_transformers(model) and kind == "rotary":
-        return "a bridge's config does not say by how much positions turn queries and keys, nor how scores are scaled"
-    if getattr(model.cfg, "use_qk_norm", False):
+    if norms_queries(model):
         return "queries and keys are normed before their product"
-    if kind in ("standard", "shortformer", "none"):
-        return None
-    plain = kind == "rotary" and hasattr(model.cfg, "rotary_adjacent_pairs")
-    scaled = any(
-        getattr(model.cfg, name, False) for name in ("use_NTK_by_parts_rope", "use_yarn_rope", "rotary_base_local")
-    )
-    scaled = scaled or getattr(model.cfg, "rotary_scaling_factor", 1.0) != 1.0
-    return None if plain and not scaled else f"{kind} positions enter the scores in a way this library does not know"
+    known = kind in ("standard", "shortformer", "none") or (kind == "rotary" and rotation(model) is not None)
+    return None if known else f"{kind} positions enter the scores in a way this library does not know"
 
 
 def heads_off_the_circuit(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
@@ -126,8 +126,8 @@ def heads_off_the_circuit(model: Any, tokens: Int[Tensor, "batch pos"]) -> float
         x = attention_input(model, layer, resid)
         W_V, W_O, b_V = (head_weights(model, layer, name) for name in ("W_V", "W_O", "b_V"))
         expected = torch.einsum("bhqk,bkd,hde->bqhe", pattern, x, W_V @ W_O) + torch.einsum("he,hed->hd", b_V, W_O)
-        errors.append(deviation(torch.einsum("bphe,hed->bphd", z, W_O), expected))
-    return worst(errors)
+        errors.append(deviation(torch.einsum("bphe,hed->bphd", z, W_O), expected, "prompt position head _"))
+    return worst(in_layers(errors))
 
 
 def heads_off_their_sum(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
@@ -140,8 +140,8 @@ def heads_off_their_sum(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
         total = total * getattr(model.cfg, "residual_multiplier", 1.0)
         if hasattr(block, "ln1_post"):
             total = block.ln1_post(total.to(model.cfg.dtype)).double()
-        errors.append(deviation(attn_out, total))
-    return worst(errors)
+        errors.append(deviation(attn_out, total, "prompt position _"))
+    return worst(in_layers(errors))
 
 
 def results_off_the_heads(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
@@ -154,7 +154,8 @@ def results_off_the_heads(model: Any, tokens: Int[Tensor, "batch pos"]) -> float
         if not was:
             model.set_use_attn_result(False)
     heads = [torch.einsum("bphe,hed->bphd", z, head_weights(model, i, "W_O")) for i, (z, _) in enumerate(layers)]
-    return worst(deviation(result, expected) for (_, result), expected in zip(layers, heads, strict=True))
+    pairs = zip(layers, heads, strict=True)
+    return worst(in_layers(deviation(made, expected, "prompt position head _") for (_, made), expected in pairs))
 
 
 def has_no_results(model: Any) -> str | None:

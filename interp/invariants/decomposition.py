@@ -10,17 +10,16 @@ from ..attribution import Target, attribution
 from ..residual import residual_writes
 from .invariant import Invariant
 from .reading import activations, deviation, soft_capped, stream_is_normalised, worst
-from .weights import other_names
 
 
 def stream_off_its_components(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of each block's stream from the sum of embeddings, single heads, MLPs and biases."""
     names = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
     seen = activations(model, tokens, names)
-    return worst(
-        deviation(seen[name][0], torch.stack([w.value() for w in residual_writes(model, tokens, name)]).sum(0))
-        for name in names
-    )
+    sums = {
+        name: torch.stack([write.value() for write in residual_writes(model, tokens, name)]).sum(0) for name in names
+    }
+    return worst({name: deviation(seen[name][0], total, "prompt position _") for name, total in sums.items()})
 
 
 def shares_off_the_logit(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
@@ -41,8 +40,10 @@ def shares_off_the_logit(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
 
 
 def cannot_be_taken_apart(model: Any) -> str | None:
-    """The obstacle of a stream that is no sum, or of weights under other names."""
-    return stream_is_normalised(model) or other_names(model)
+    """The obstacle of a stream that is no sum, or into which only a share of what is written goes."""
+    if getattr(model.cfg, "residual_multiplier", 1.0) != 1.0:
+        return "only a share of what a head or an MLP writes goes into the stream"
+    return stream_is_normalised(model)
 
 
 INVARIANTS = (

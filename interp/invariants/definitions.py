@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..hooks import edited
 from .invariant import Invariant
-from .reading import activations, by_layer, deviation, positions, post_norm, worst
+from .reading import activations, by_layer, deviation, in_layers, positions, post_norm, worst
 from .weights import other_names
 
 _NORMS_OF_A_BLOCK = ("ln1", "ln1_post", "ln2", "ln2_post")
@@ -54,7 +54,7 @@ def _normed(kind: str, x: Tensor, eps: float, w: Tensor | float, b: Tensor | flo
 
 def norms_off_their_formula(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of every norm from its formula, watched and unwatched, on inputs of size 1 and 1/100."""
-    generator, errors = torch.Generator().manual_seed(0), []
+    generator, errors = torch.Generator().manual_seed(0), {}
     drawn = 0.5 + torch.randn(2, 3, model.cfg.d_model, generator=generator, dtype=torch.float64)
     device = next(model.parameters()).device
     for name in norm_names(model):
@@ -63,9 +63,9 @@ def norms_off_their_formula(model: Any, tokens: Int[Tensor, "batch pos"]) -> flo
             # At size 1/100 the variance is not far from eps, so that it matters where eps stands.
             x = (size * drawn).to(device, model.cfg.dtype)
             expected = normed(model, name, x)
-            errors.append(deviation(norm(x), expected))
+            errors[f"{name}, inputs of size {size:g}"] = deviation(norm(x), expected)
             with edited(model, {f"{name}.hook_scale": lambda scale: scale}, allow_nonfinite=True):
-                errors.append(deviation(norm(x), expected))
+                errors[f"{name}, watched, inputs of size {size:g}"] = deviation(norm(x), expected)
     return worst(errors)
 
 
@@ -108,8 +108,9 @@ def mlp_off_its_formula(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
         )
         expected = _mlp(model, layer, read)
         after = f"blocks.{layer}.ln2_post"
-        errors.append(deviation(out, normed(model, after, expected) if _has(model, layer, "ln2_post") else expected))
-    return worst(errors)
+        expected = normed(model, after, expected) if _has(model, layer, "ln2_post") else expected
+        errors.append(deviation(out, expected, "prompt position _"))
+    return worst(in_layers(errors))
 
 
 def _has(model: Any, layer: int, norm: str) -> bool:
@@ -141,8 +142,8 @@ def patterns_off_the_softmax(model: Any, tokens: Int[Tensor, "batch pos"]) -> fl
     errors = []
     for scores, pattern in by_layer(model, tokens, "attn.hook_attn_scores", "attn.hook_pattern"):
         raised = torch.exp(scores - scores.amax(dim=-1, keepdim=True))
-        errors.append(deviation(pattern, raised / raised.sum(dim=-1, keepdim=True)))
-    return worst(errors)
+        errors.append(deviation(pattern, raised / raised.sum(dim=-1, keepdim=True), "prompt head query key"))
+    return worst(in_layers(errors))
 
 
 def stream_off_the_embedding(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:

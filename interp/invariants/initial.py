@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..bridge_rotary import score_scale
 from ..hooks import edited
 from ..initialisation import log_partition, second_order_divergence, uniform_divergence
 from .circuits import SAMPLING
@@ -22,7 +23,6 @@ from .reading import (
     deviation,
     is_causal,
     positions,
-    score_scale,
     sixteen_bit,
     visible,
     window_of,

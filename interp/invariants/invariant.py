@@ -64,6 +64,7 @@ class Outcome:
         reason: why the tolerance is what it is.
         raised: the error that the model raised while the identity was measured, which is a failure.
         note: what was found out beside the error, such as which points are dead.
+        where: the block, head or position of the largest error, where the identity has it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Outcome:
     reason: str = ""
     raised: str = ""
     note: str = ""
+    where: str = ""
 
     @property
     def failed(self) -> bool:
@@ -123,4 +125,7 @@ class Invariant:
         tolerance = max(tolerance, found.tolerance)
         # Written so that NaN does not pass.
         passed = found.error <= tolerance
-        return Outcome(self.name, self.statement, found.error, tolerance, passed, "", reason, "", found.note)
+        where = getattr(measured, "where", "") if found.error else ""
+        return Outcome(
+            self.name, self.statement, float(found.error), tolerance, passed, "", reason, "", found.note, where
+        )

@@ -1,7 +1,6 @@
 """What several invariants read off a model, through its hooks, its config and the weights of its blocks."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -38,19 +37,51 @@ def by_layer(model: Any, tokens: Int[Tensor, "batch pos"], *points: str) -> list
     return [tuple(seen[f"blocks.{layer}.{point}"][0].double() for point in points) for layer in layers]
 
 
-def deviation(got: Float[Tensor, "*axes"], expected: Float[Tensor, "*axes"]) -> float:
-    """max |got - expected|, as a share of the largest |expected| unless that is zero."""
+class Located(float):
+    """A deviation that knows where it was found."""
+
+    where: str
+
+    @classmethod
+    def at(cls, error: float, where: str) -> "Located":
+        """The deviation with its place, more exactly where the deviation itself knows it."""
+        found = cls(error)
+        found.where = f"{where}, {inner}" if (inner := getattr(error, "where", "")) else where
+        return found
+
+
+def deviation(got: Float[Tensor, "*axes"], expected: Float[Tensor, "*axes"], axes: str = "") -> float:
+    """max |got - expected|, as a share of the largest |expected| unless that is zero.
+
+    Args:
+        axes: the names of all axes, with which the place of the largest difference is said; an axis named _ is not.
+    """
     got, expected = got.double(), expected.double()
     if not got.numel():
         return 0.0
-    largest = float(expected.abs().max())
-    difference = float((got - expected).abs().max())
-    return difference / largest if largest > 0 else difference
+    largest, difference = float(expected.abs().max()), (got - expected).abs()
+    error = float(difference.max()) / (largest if largest > 0 else 1.0)
+    if not axes:
+        return error
+    # NaN counts as the largest.
+    index = torch.unravel_index(difference.argmax(), difference.shape)
+    named = zip(axes.split(), index, strict=True)
+    return Located.at(error, ", ".join(f"{name} {int(at)}" for name, at in named if name != "_"))
 
 
-def worst(errors: Iterable[float]) -> float:
-    """The largest error; NaN if one of them is NaN, which `max` would lose."""
-    return float(torch.tensor([0.0, *errors], dtype=torch.float64).max())
+def worst(errors: Iterable[float] | Mapping[str, float]) -> float:
+    """The largest error, with its place where the errors have places; NaN if one is NaN, which `max` would lose."""
+    if not isinstance(errors, Mapping):
+        return float(torch.tensor([0.0, *errors], dtype=torch.float64).max())
+    if not errors:
+        return 0.0
+    place = list(errors)[int(torch.tensor(list(errors.values()), dtype=torch.float64).argmax())]
+    return Located.at(errors[place], place)
+
+
+def in_layers(errors: Iterable[float]) -> dict[str, float]:
+    """An error of each layer, by the name of its block."""
+    return {f"blocks.{layer}": error for layer, error in enumerate(errors)}
 
 
 def other_tokens(model: Any, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
@@ -77,13 +108,6 @@ def head_weights(model: Any, layer: int, name: str) -> Float[Tensor, "head ..."]
     else:
         weight = getattr(attention, name).detach().double()
     return weight.repeat_interleave(model.cfg.n_heads // weight.shape[0], dim=0)
-
-
-def score_scale(model: Any, layer: int) -> float:
-    """What a layer's products of queries and keys are divided by, by the config."""
-    cfg = model.cfg
-    scale = (cfg.attn_scale if cfg.attn_scale > 0 else math.sqrt(cfg.d_head)) if cfg.use_attn_scale else 1.0
-    return scale * (layer + 1) if getattr(cfg, "scale_attn_by_inverse_layer_idx", False) else scale
 
 
 def soft_capped(x: Float[Tensor, "*axes"], cap: float | None) -> Float[Tensor, "*axes"]:
@@ -121,6 +145,12 @@ def post_norm(model: Any) -> bool:
 def positions(model: Any) -> str:
     """How the model knows positions: standard, rotary, shortformer or none."""
     return getattr(model.cfg, "positional_embedding_type", "standard") or "none"
+
+
+def norms_queries(model: Any) -> bool:
+    """Whether queries and keys are normed before their product."""
+    attention = model.blocks[0].attn
+    return bool(getattr(model.cfg, "use_qk_norm", False)) or getattr(attention, "q_norm", None) is not None
 
 
 def with_read_positions(model: Any, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:

@@ -1,13 +1,15 @@
 """Ways of running a model that must not matter: padding, caches, stops, batches, and who looks."""
 
 import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..bridge_points import of_transformers
 from ..hooks import edited
 from ..sites import sites
 from .invariant import Invariant
@@ -53,31 +55,51 @@ def no_room_for_padding(model: Any) -> str | None:
 
 def effect_of_the_cache(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The change of the logits when they are computed a token at a time, or in two parts, with a key-value cache."""
+    plain = model(tokens)
+    cached = _by_transformers if of_transformers(model) else _by_transformerlens
+    cuts = (tokens.split(1, dim=1), tokens.split([tokens.shape[1] - 1, 1], dim=1))
+    return worst(deviation(torch.cat(list(cached(model, stretches)), dim=1), plain) for stretches in cuts)
+
+
+def _by_transformerlens(
+    model: Any, stretches: Sequence[Int[Tensor, "batch _"]]
+) -> Iterator[Float[Tensor, "batch _ d_vocab"]]:
     # Imported here because TransformerLens takes seconds to import, and nothing else in the library needs it.
     from transformer_lens import TransformerLensKeyValueCache
 
-    plain, errors, cfg = model(tokens), [], model.cfg
+    cfg = model.cfg
     if getattr(cfg, "ungroup_grouped_query_attention", False):
         # Ungrouped, keys and values are made once a query head, and must be cached so.
         cfg = replace(cfg, n_key_value_heads=None, ungroup_grouped_query_attention=False)
-    for stretches in (tokens.split(1, dim=1), tokens.split([tokens.shape[1] - 1, 1], dim=1)):
-        cache = TransformerLensKeyValueCache.init_cache(cfg, plain.device, tokens.shape[0])
-        logits = torch.cat([model(stretch, past_kv_cache=cache) for stretch in stretches], dim=1)
-        errors.append(deviation(logits, plain))
-    return worst(errors)
+    cache = TransformerLensKeyValueCache.init_cache(cfg, stretches[0].device, len(stretches[0]))
+    for stretch in stretches:
+        yield model(stretch, past_kv_cache=cache)
+
+
+def _by_transformers(
+    bridge: Any, stretches: Sequence[Int[Tensor, "batch _"]]
+) -> Iterator[Float[Tensor, "batch _ d_vocab"]]:
+    past = None
+    for stretch in stretches:
+        logits, past = bridge(stretch, past_key_values=past, use_cache=True, return_type="logits_and_cache")
+        yield logits
 
 
 def cannot_cache(model: Any) -> str | None:
     """The obstacle of a model without a key-value cache, or whose past is not settled."""
-    return not_causal(model) or _takes(model, "past_kv_cache")
+    return not_causal(model) or _takes(model, "past_key_values" if of_transformers(model) else "past_kv_cache")
 
 
 def effect_of_a_stop(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The change of the logits when the run is stopped before a layer and taken up again there."""
     plain = model(tokens)
     return worst(
-        deviation(model(model(tokens, stop_at_layer=layer), start_at_layer=layer), plain)
-        for layer in range(model.cfg.n_layers)
+        {
+            f"a run stopped before blocks.{layer}": deviation(
+                model(model(tokens, stop_at_layer=layer), start_at_layer=layer), plain
+            )
+            for layer in range(model.cfg.n_layers)
+        }
     )
 
 

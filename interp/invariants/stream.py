@@ -9,7 +9,7 @@ from torch import Tensor
 from ..hooks import edited
 from ..residual import embedding_points
 from .invariant import EXACT, Invariant
-from .reading import activations, deviation, soft_capped, stream_is_normalised, worst
+from .reading import activations, deviation, in_layers, soft_capped, stream_is_normalised, worst
 
 
 def writers(model: Any, layer: int) -> list[str]:
@@ -38,14 +38,15 @@ def stream_off_its_sum(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of the stream after each block from the sum of all that was written so far."""
     components, streams = _written(model, tokens)
     counts = [len(embeddings(model)) + sum(len(writers(model, i)) for i in range(j + 1)) for j in range(len(streams))]
-    return worst(deviation(stream, components[:n].sum(0)) for stream, n in zip(streams, counts, strict=True))
+    pairs = zip(streams, counts, strict=True)
+    return worst(in_layers(deviation(stream, components[:n].sum(0), "prompt position _") for stream, n in pairs))
 
 
 def stream_off_between_blocks(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """max |resid_post(l) - resid_pre(l + 1)|."""
     seams = [(f"blocks.{i}.hook_resid_post", f"blocks.{i + 1}.hook_resid_pre") for i in range(model.cfg.n_layers - 1)]
     seen = activations(model, tokens, [name for seam in seams for name in seam])
-    return worst(float((seen[end][0] - seen[start][0]).abs().max()) for end, start in seams)
+    return worst({start: float((seen[end][0] - seen[start][0]).abs().max()) for end, start in seams})
 
 
 def one_block(model: Any) -> str | None:
@@ -91,7 +92,7 @@ def _through_final_norm(
 @torch.enable_grad()
 def gradient_off_the_skip(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     """The deviation of the gradient before a block from the one behind it plus what comes back through its branches."""
-    return worst(_skip_error(model, tokens, layer) for layer in range(model.cfg.n_layers))
+    return worst(in_layers(_skip_error(model, tokens, layer) for layer in range(model.cfg.n_layers)))
 
 
 def _skip_error(model: Any, tokens: Int[Tensor, "batch pos"], layer: int) -> float:

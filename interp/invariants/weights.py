@@ -33,7 +33,7 @@ def parameter(model: Any, layer: int, name: str) -> dict[str, Float[Tensor, "...
 
 def other_names(model: Any) -> str | None:
     """The obstacle of a model whose parameters have other names than TransformerLens'."""
-    return None if parameter(model, 0, "W_O") else "the model keeps its attention weights under other names or shapes"
+    return None if parameter(model, 0, "W_O") else "the model keeps its weights under other names or shapes"
 
 
 def logits_off_in_query_key_gauge(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import DynamicCache
+from transformers.models.llama import modeling_llama
 
 from interp.invariants import INVARIANTS, check
 from interp.other_weights import other_weights
 from interp.testing import invariants_of
-from tests.interp.bridges import bridge, running
+from tests.interp.bridges import bridge, converted, running
 
 TOKENS = torch.tensor([[5, 9, 31, 6, 9], [3, 4, 8, 22, 7]])
 
@@ -60,6 +63,70 @@ def test_what_needs_an_edit_that_the_bridge_throws_away_says_nothing() -> None:
     assert "throws away what the edit at blocks.0.attn.hook_pattern returns" in patterns.skipped
     assert patterns.passed is None
     assert stream.passed
+
+
+@pytest.mark.parametrize("case", ["llama", "phi", "gemma2", "llama, linear", "granite"])
+def test_the_angles_of_a_bridge_are_those_of_its_config(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bridge(case)
+    with running():
+        (right,) = check(model, TOKENS, named("qk-form"))
+        # TransformerLens turns the queries and keys of all of these with Llama's function.
+        turned = modeling_llama.rotate_half
+        monkeypatch.setattr(modeling_llama, "rotate_half", lambda x: -turned(x))
+        (backwards,) = check(model, TOKENS, named("qk-form"))
+    assert right.passed
+    assert right.error < 1e-12
+    # Backwards, queries and keys still meet at their distance: only the order of a pair's two coordinates is another.
+    assert backwards.failed
+    assert backwards.where.startswith("blocks.")
+    assert "query" in backwards.where
+
+
+def test_scaled_angles_and_normed_queries_are_told_not_passed() -> None:
+    with running():
+        (scaled,) = check(bridge("llama 3.1"), TOKENS, named("qk-form"))
+        (normed,) = check(bridge("qwen3"), TOKENS, named("qk-form"))
+    assert "rotary positions enter the scores in a way" in scaled.skipped
+    assert "normed before their product" in normed.skipped
+
+
+@pytest.mark.parametrize("case", ["gpt2", "llama", "gemma3_text", "bloom"])
+def test_a_bridge_is_taken_apart_cached_and_processed(case: str) -> None:
+    some = named("components-sum", "shares-sum", "kv-cache", "bridge-folding")
+    with running(), torch.no_grad():
+        before = bridge(case)(TOKENS)
+        found = check(bridge(case), TOKENS, some)
+        assert torch.equal(bridge(case)(TOKENS), before)
+    assert [(outcome.name, outcome.raised) for outcome in found if outcome.failed] == []
+    assert [outcome.passed for outcome in found] == [True] * 4
+    with running():
+        (again,) = check(bridge(case, "folded"), TOKENS, named("bridge-folding"))
+        (ours,) = check(converted(case), TOKENS, named("bridge-folding")) if case != "bloom" else (again,)
+    assert "processed already" in again.skipped
+    assert case == "bloom" or "no TransformerBridge" in ours.skipped
+
+
+def test_a_wrong_cache_and_a_wrong_processing_of_a_bridge_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, update, process = bridge("llama"), DynamicCache.update, TransformerBridge.enable_compatibility_mode
+
+    def stretched(self: Any, new: torch.Tensor, *args: Any, **options: Any) -> Any:
+        keys, values = update(self, new, *args, **options)
+        return (keys if keys.shape == new.shape else 1.01 * keys), values
+
+    def louder(self: Any, **options: Any) -> None:
+        process(self, **options)
+        with torch.no_grad():
+            self.unembed.original_component.weight.mul_(1.01)
+
+    with running():
+        monkeypatch.setattr(DynamicCache, "update", stretched)
+        (cached,) = check(model, TOKENS, named("kv-cache"))
+        monkeypatch.undo()
+        monkeypatch.setattr(TransformerBridge, "enable_compatibility_mode", louder)
+        (processed,) = check(model, TOKENS, named("bridge-folding"))
+    assert cached.failed
+    assert processed.failed
+    assert min(cached.error, processed.error) > 1e-6
 
 
 def test_a_dead_point_of_a_bridge_fails() -> None:

@@ -258,3 +258,23 @@ def test_a_dead_point_of_one_block_among_others_is_told(found_together, monkeypa
     (outcome,) = check(model, TOKENS, [BY_NAME["points-live"]])
     assert (outcome.error, outcome.passed) == (1.0, False)
     assert outcome.note == "edits change nothing at blocks.1.hook_mlp_out"
+
+
+def test_a_failure_says_in_which_block_head_and_position_it_is_worst() -> None:
+    model = order_one_model(n_layers=3, n_heads=3)
+    some = [BY_NAME[name] for name in ("pattern-rows", "qk-form", "norm-form", "stream-sum", "pattern-mask")]
+    assert all(outcome.passed for outcome in check(model, TOKENS, some))
+
+    def louder(pattern: Tensor, hook: HookPoint) -> Tensor:
+        pattern[1, 2, 4, 3] += 0.5
+        return pattern
+
+    model.blocks[1].attn.hook_pattern.add_perma_hook(louder)
+    model.blocks[2].attn.attn_scale *= 1.3
+    model.blocks[0].ln2.eps = 1.0
+    found = {outcome.name: outcome for outcome in check(model, TOKENS, some)}
+    assert found["pattern-rows"].where == "blocks.1, prompt 1, head 2, query 4"
+    assert found["qk-form"].where.startswith("blocks.2, prompt ")
+    assert found["norm-form"].where.startswith("blocks.0.ln2")
+    assert found["pattern-mask"].where == ""
+    assert {name for name, outcome in found.items() if outcome.failed} == {"norm-form", "pattern-rows", "qk-form"}

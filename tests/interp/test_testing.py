@@ -64,9 +64,8 @@ def test_two_lines_give_a_test_of_each_invariant(tmp_path: Path) -> None:
     assert "SKIPPED [1] " in done.stdout
     assert said["test_their_mutant[pattern-rows]"] == "FAILED"
     assert said["test_their_mutant[causality]"] == "PASSED"
-    assert (
-        "pattern-rows: the rows of an attention pattern sum to 1\nOff by 0.01, allowed 1e-10 (relative" in done.stdout
-    )
+    assert "pattern-rows: the rows of an attention pattern sum to 1\nOff by 0.01 in blocks." in done.stdout
+    assert ", allowed 1e-10 (relative" in done.stdout
 
 
 def test_the_tests_have_the_names_of_the_invariants() -> None:
@@ -95,6 +94,8 @@ def test_the_model_it_came_from_is_one_more_test() -> None:
 def test_a_failure_says_what_was_claimed_and_why_that_much_was_allowed() -> None:
     off = Outcome("rows", "rows sum to one", 0.25, 1e-10, False, reason="sums round")
     assert explanation(off) == "rows: rows sum to one\nOff by 0.25, allowed 1e-10 (sums round)"
+    placed = Outcome("rows", "rows sum to one", 0.25, 1e-10, False, reason="sums round", where="blocks.3, head 2")
+    assert explanation(placed) == "rows: rows sum to one\nOff by 0.25 in blocks.3, head 2, allowed 1e-10 (sums round)"
     raised = Outcome("rows", "rows sum to one", None, 1e-10, False, raised="ValueError: no rows")
     assert explanation(raised) == "rows: rows sum to one\nThe model raised ValueError: no rows"
 
