@@ -27,11 +27,11 @@ def booted(path: Path) -> Any:
     from transformer_lens.model_bridge import TransformerBridge  # takes seconds to import
     from transformers import AutoTokenizer
 
-    # Of a GGUF file TransformerLens knows nothing: it is given the model and the tokenizer.
-    ready = {"hf_model": transformers_model(path, torch.float32)} if "gguf_file" in given else {}
+    # Given the model, it does not load one of its own, in which missing weights would be drawn at random.
+    ready = {"hf_model": transformers_model(path, torch.float32)}
     try:
         with without_foreign_words():
-            if ready:
+            if "gguf_file" in given:  # of which TransformerLens knows nothing
                 ready["tokenizer"] = AutoTokenizer.from_pretrained(**given)
             bridge: Any = TransformerBridge.boot_transformers(str(path), device="cpu", dtype=torch.float32, **ready)
     except Exception as error:  # errors of several packages

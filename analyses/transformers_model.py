@@ -1,6 +1,7 @@
 """What `transformers` can read by itself: its own folders, and GGUF files."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 
 from .errors import BadFileError
 from .foreign_words import without_foreign_words
+
+_LISTS = ("missing", "unexpected", "mismatched")
 
 
 def arguments_for(path: Path) -> dict[str, str] | None:
@@ -24,16 +27,40 @@ def transformers_model(path: Path, dtype: torch.dtype) -> Any:
     """The language model as `transformers` runs it, in evaluation mode, with attention that is computed step by step.
 
     Raises:
-        BadFileError: it cannot read what lies there.
+        BadFileError: it cannot read what lies there, or would draw weights that are not there, leave some out, or
+            run on numbers that are not finite.
     """
     from transformers import AutoModelForCausalLM  # takes seconds to import
 
-    given: Any = arguments_for(path)
+    given: Any = {**(arguments_for(path) or {}), "attn_implementation": "eager", "output_loading_info": True}
     try:
         with without_foreign_words():
-            return AutoModelForCausalLM.from_pretrained(**given, dtype=dtype, attn_implementation="eager").eval()
+            answer: Any = AutoModelForCausalLM.from_pretrained(**given, dtype=dtype)
     except Exception as error:  # errors of several packages
         raise BadFileError(f"transformers cannot read {str(path)!r}: {first_line(error)}") from error
+    model, loaded = answer
+    _require_all_weights(path, loaded)
+    _require_finite(path, model)
+    return model.eval()
+
+
+def _require_all_weights(path: Path, loaded: Mapping[str, Iterable[Any]]) -> None:
+    """`transformers` draws the weights that it misses at random, and says so in a warning at most."""
+    lists = {what: sorted(map(_named, loaded.get(f"{what}_keys", ()))) for what in _LISTS}
+    if any(lists.values()):
+        said = "; ".join(f"{what}: {', '.join(names) or 'nothing'}" for what, names in lists.items())
+        raise BadFileError(f"{str(path)!r} does not hold the weights that its config asks for. {said}")
+
+
+def _named(key: Any) -> str:
+    """A weight of another shape is listed with both shapes."""
+    return key if isinstance(key, str) else f"{key[0]} ({', '.join(str(list(shape)) for shape in key[1:])})"
+
+
+def _require_finite(path: Path, model: Any) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise BadFileError(f"{str(path)!r}: the weight {name} has values that are not finite")
 
 
 def first_line(error: Exception) -> str:

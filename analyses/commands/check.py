@@ -118,6 +118,8 @@ def _text(found: Sequence[Outcome]) -> str:
         for outcome in skipped:
             console.print(Text(f"{outcome.name}: {outcome.skipped}"))
     for outcome in found:
+        if outcome.failed and outcome.where:
+            console.print(Text(f"\n{outcome.name}: furthest off in {outcome.where}"))
         if outcome.note:
             console.print(Text(f"\n{outcome.name}: {outcome.note}"))
     n_passed = sum(outcome.passed is True for outcome in found)

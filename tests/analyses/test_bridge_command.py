@@ -1,11 +1,13 @@
 """Commands on models that are run as TransformerLens' bridge, and on names of the hub."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from analyses import exit_codes
@@ -78,6 +80,31 @@ def test_a_gguf_file_is_a_bridge_too_and_both_are_the_model_that_was_written(tmp
     broken = ran("check", tmp_path / "broken.gguf", "--bridge", "--only", "causality")
     assert broken.exit_code == exit_codes.BAD_FILE
     assert "transformers cannot read" in broken.output
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("option", [["--bridge", "--only", "causality"], ["--bridge", "--only", "source-logits"]])
+def test_weights_that_are_not_there_are_not_drawn(bloom: Path, option: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "bloom"
+    shutil.copytree(bloom, folder)
+    weights = load_file(folder / "model.safetensors")
+    given = ["--tokens", "5 9 31 6"]
+    assert ran("check", folder, *option, *given).exit_code == exit_codes.OK
+
+    def answer(changed: dict[str, torch.Tensor]) -> str:
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+        result = ran("check", folder, *option, *given)
+        assert result.exit_code == exit_codes.BAD_FILE
+        return " ".join(result.output.split())
+
+    name = next(name for name in weights if name.endswith("h.1.mlp.dense_h_to_4h.weight"))
+    whole = "transformer.h.1.mlp.dense_h_to_4h.weight"
+    missing = answer({key: value for key, value in weights.items() if key != name})
+    assert f"missing: {whole}; unexpected: nothing" in missing
+    assert "unexpected: transformer.h.1.more" in answer({**weights, "transformer.h.1.more": torch.zeros(3)})
+    assert f"{whole} has values that are not finite" in answer({**weights, name: weights[name] * torch.nan})
+    resized = answer({**weights, name: weights[name][:-1].contiguous()})
+    assert whole in resized or "size" in resized
 
 
 def test_only_what_transformers_reads_is_a_bridge() -> None:
