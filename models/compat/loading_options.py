@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..loading.hf_hub import is_hub_name, read_hf_hub, repository_of
 from ..loading.resolve import bundled_names
 from ..loading.smollm2 import NAME as SMOLLM2
-from .warned import warned
+from ..warned import warned
 
 HUB = ("revision", "cache_dir", "token", "local_files_only")
 

@@ -14,10 +14,10 @@ from ..loading.start_token import without_chat_mark
 from ..processing_steps import State
 from ..rewriting import Rewriting
 from ..transformer import HookedTransformer as OurModel
+from ..warned import warned
 from .loading_options import heard_options, short_name, to_load
 from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln
 from .tokenizer_by_name import tokenizer_by_name, tokenizer_of_config, warn_of_no_tokenizer
-from .warned import warned
 
 PaddingSide = Literal["left", "right"]
 Model = TypeVar("Model", bound="NotebookPretrained")

@@ -7,7 +7,7 @@ not leave a step out, but changes what the model computes, or stops, the step st
 from .. import processing_steps as steps
 from ..config import HookedTransformerConfig
 from ..processing_steps import State
-from .warned import warned
+from ..warned import warned
 
 
 def heard_fold_ln(config: HookedTransformerConfig, state: State, asked: bool | None) -> bool | None:

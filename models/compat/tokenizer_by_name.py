@@ -7,7 +7,7 @@ from ..errors import CheckpointError
 from ..loading.hf_hub import is_hub_name, repository_of
 from ..loading.hf_tokenizer import OLDER, SETTINGS, hf_tokenizer
 from ..loading.saved_tokenizer import TOKENIZER
-from .warned import warned
+from ..warned import warned
 
 
 def tokenizer_by_name(*names: str) -> Any:

@@ -10,6 +10,7 @@ from ..dtypes import dtype_of
 from ..errors import CheckpointError, ConfigError
 from ..hooked import HookedModel
 from ..present_device import named_device
+from ..warned import warned
 from . import families
 from .assembled import assemble, weightless
 from .families.fields import Fields
@@ -52,6 +53,8 @@ def converted(
         layout = family.layout(fields)
         tied = bool(fields["tie_word_embeddings"])
         fields.require_all_read()
+    if unknown := fields.unknown():
+        warned(f"{source.config_origin}: {', '.join(unknown)}: not known here, and not used")
     model = weightless(build, config)
     state = Placing(layout, model.state_dict(), source.weights, config.dtype).state(config.n_layers, tied)
     state = family.rewritten(fields, state)

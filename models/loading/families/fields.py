@@ -1,4 +1,4 @@
-"""The fields of a Hugging Face config: defaults filled in, every one read, harmless or refused."""
+"""The fields of a Hugging Face config: defaults filled in, every one read, harmless, refused or told."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -18,6 +18,15 @@ HARMLESS = frozenset({
     "attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "resid_dropout", "embed_dropout", "dropout",
     "hidden_dropout", "classifier_dropout", "layerdrop", "summary_type", "summary_use_proj", "summary_activation",
     "summary_proj_to_labels", "summary_first_dropout", "reorder_and_upcast_attn", "is_decoder",
+})  # fmt: skip
+
+# What `transformers`, older versions of it and the makers of released models write, and no model computes with.
+_NOTES = frozenset({
+    "model_type", "transformers_version", "transformers.js_config", "_name_or_path", "_attn_implementation_autoset",
+    "_flash_attn_2_enabled", "output_attentions", "gradient_checkpointing", "torchscript",
+    "tokenizer_class", "task_specific_params",
+    "cache_implementation", "prefix", "output_past", "n_ctx", "rotary", "is_llama_config", "activation_dropout",
+    "hidden_dropout_prob", "attention_probs_dropout_prob",
 })  # fmt: skip
 
 # What other architectures have, or `transformers` reads in any config, with the values that leave it off.
@@ -59,6 +68,7 @@ class Fields:
         missing = [name for name in needed if given.get(name) is None and given.get(names.get(name, name)) is None]
         if missing:
             raise CheckpointError(f"{', '.join(missing)} is missing")
+        self._given = frozenset(given)
         self._values: dict[str, Any] = config.to_dict()
         self._class = type(config)
         self._read: set[str] = set()
@@ -108,6 +118,13 @@ class Fields:
             default = field.default_factory() if field.default_factory is not MISSING else field.default
             if self._values[name] not in (default, None):
                 raise refused(name, self._values[name])
+
+    def unknown(self) -> list[str]:
+        """The fields that were given, are on, and that neither `transformers` nor this package is known to use."""
+        known = self._read | HARMLESS | _NOTES | _ELSEWHERE.keys() | general_fields()
+        known |= {field.name for field in fields(self._class)}
+        # What `transformers` understood under an older name is no longer among its values.
+        return sorted(name for name in self._given - known if self._values.get(name))
 
 
 def general_fields() -> frozenset[str]:

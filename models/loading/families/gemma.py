@@ -28,6 +28,7 @@ _AROUND: Names = {
 
 def _shared(fields: Fields, act_field: str) -> dict[str, Any]:
     fields.require("use_bidirectional_attention", False)
+    fields.get("hidden_act"), fields.get("hidden_activation")  # released files have both, and each class reads one
     return {
         **sizes(fields),
         "act_fn": activation(act_field, fields[act_field]),
@@ -59,6 +60,7 @@ def _gemma2(fields: Fields) -> dict[str, Any]:
 
 def _gemma3(fields: Fields) -> dict[str, Any]:
     fields.require("attn_logit_softcapping", None)
+    fields.get("sliding_window_pattern"), fields.get("_sliding_window_pattern")  # layer_types says what follows
     config = _shared(fields, "hidden_activation")
     ropes, local = fields["rope_parameters"], windows(fields["layer_types"], fields["sliding_window"])
     return {

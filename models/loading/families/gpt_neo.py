@@ -36,6 +36,7 @@ _TYPES = {"global": "full_attention", "local": "sliding_attention"}
 
 
 def _config(fields: Fields) -> dict[str, Any]:
+    fields.get("attention_layers")  # attention_types, expanded
     types = [_TYPES.get(kind, kind) for kind in _expanded(fields["attention_types"])]
     return {
         "d_model": fields["hidden_size"],

@@ -56,6 +56,7 @@ def _phi(fields: Fields) -> dict[str, Any]:
 
 
 def _phi3(fields: Fields) -> dict[str, Any]:
+    fields.get("partial_rotary_factor")  # rope_parameters has it too
     fields.get("original_max_position_embeddings")  # belongs to rotary positions of a type that is refused
     config = gated(fields)
     window = fields["sliding_window"]

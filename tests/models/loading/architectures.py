@@ -93,7 +93,8 @@ NO_HEAD_DIM = {name: size for name, size in LLAMA.items() if name != "head_dim"}
     "num_attention_heads": 4,
     "rope_parameters": ROPE,
 }
-PHI = {**NO_HEAD_DIM, "layer_norm_eps": 1e-3, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.67}}
+NO_RMS_NORM = {name: value for name, value in NO_HEAD_DIM.items() if name != "rms_norm_eps"}
+PHI = {**NO_RMS_NORM, "layer_norm_eps": 1e-3, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.67}}
 LLAMA_ROPE = {**LLAMA, "rope_parameters": ROPE}
 
 _WINDOW = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
@@ -136,8 +137,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "phi3",
         {**NO_HEAD_DIM, "sliding_window": 5, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.67}},
     ),
-    "olmo": ("olmo", NO_HEAD_DIM),
-    "olmo, biases": ("olmo", {**NO_HEAD_DIM, "attention_bias": True}),
+    "olmo": ("olmo", NO_RMS_NORM),
+    "olmo, biases": ("olmo", {**NO_RMS_NORM, "attention_bias": True}),
 }
 """By architecture, and what is special about the case behind a comma: the `model_type` and the fields of the config."""
 
