@@ -1,5 +1,7 @@
 """The model under TransformerLens 3.9's constructor and methods."""
 
+from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -9,9 +11,11 @@ from transformer_lens import TransformerLensKeyValueCache
 
 from ..config import UNSET
 from ..config import HookedTransformerConfig as OurConfig
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError
 from ..transformer import Output as Output
+from ..warned import warned
 from .ActivationCache import ActivationCache
+from .generation_options import hear_other_options, require_tokens_or_text
 from .HookedTransformerConfig import HookedTransformerConfig
 from .parts import give_classes, give_config
 from .pretrained import NotebookPretrained, PaddingSide
@@ -100,16 +104,46 @@ class HookedTransformer(NotebookPretrained):
         context = self._context(tokens.shape, mask, past_kv_cache)
         return self._embedded(tokens, context), tokens, context.added, mask
 
-    def generate(self, *args: Any, **options: Any) -> Any:
+    def generate(  # type: ignore[override]  # the order is TransformerLens'
+        self,
+        input: str | list[str] | Tensor = "",
+        max_new_tokens: int = 10,
+        stop_at_eos: bool = True,
+        eos_token_id: int | Sequence[int] | None = None,
+        do_sample: bool = True,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        temperature: float = 1.0,
+        freq_penalty: float = 0.0,
+        use_past_kv_cache: bool = True,
+        prepend_bos: bool | None = None,
+        padding_side: PaddingSide | None = None,
+        return_type: str | None = "input",
+        verbose: bool = False,
+        generator: torch.Generator | None = None,
+        **others: Any,
+    ) -> Any:
         """The input continued; see `models.generate`.
 
+        Args:
+            return_type: also "embeds", the embeddings of the tokens without positions.
+            others: options of `transformers`' generation, which have no effect, with a warning.
+
         Raises:
-            InputError: as there, or a kind of output that is none of "input", "str" and "tokens".
+            InputError: as there; embeddings as input; `output_logits`; a misspelt option.
         """
-        kind = options.get("return_type", "input")
-        if kind not in ("input", "str", "tokens"):
-            raise InputError(f"return_type must be 'input', 'str' or 'tokens', not {kind!r}")
-        return super().generate(*args, **options)
+        kind: Any = return_type or "input"
+        require_tokens_or_text(input, kind)
+        hear_other_options(others, signature(self.generate).parameters)
+        if freq_penalty and (not do_sample or temperature == 0):
+            warned(f"freq_penalty={freq_penalty} has no effect without sampling, as in TransformerLens")
+            freq_penalty = 0.0
+        as_embeddings = kind == "embeds"
+        continued = super().generate(
+            input, max_new_tokens, stop_at_eos, eos_token_id, do_sample, top_k, top_p, temperature, freq_penalty,
+            use_past_kv_cache, prepend_bos, padding_side, "tokens" if as_embeddings else kind, verbose, generator,
+        )  # fmt: skip
+        return self.embed(continued) if as_embeddings else continued
 
     def mps(self) -> "HookedTransformer":
         """The model on an Apple GPU."""

@@ -1,5 +1,7 @@
 """TransformerLens' tools on our model, where theirs would fail: caches, singular vectors, evaluations, sampling."""
 
+from inspect import signature
+
 import pytest
 import torch
 import transformer_lens
@@ -78,3 +80,41 @@ def test_two_ways_to_cut_a_distribution_are_not_mixed_in_silence():
 def test_names_of_our_own_stand_for_transformer_lens_classes():
     assert issubclass(ActivationCache, transformer_lens.ActivationCache)
     assert issubclass(SVDInterpreter, transformer_lens.SVDInterpreter)
+
+
+def test_options_of_generation_are_heard_warned_of_or_refused():
+    model, tokens, greedy = model_of(n_ctx=20), random_tokens(2), {"do_sample": False, "stop_at_eos": False}
+    plain = model.generate(tokens, **greedy)
+    with pytest.warns(UserWarning, match=r"freq_penalty=1.5 has no effect without sampling") as said:
+        assert torch.equal(model.generate(tokens, **greedy, freq_penalty=1.5), plain)
+    assert said[0].filename == __file__
+    with pytest.warns(UserWarning, match="repetition_penalty, return_dict_in_generate: without effect"):
+        same = model.generate(tokens, **greedy, repetition_penalty=1.2, return_dict_in_generate=True)
+    assert torch.equal(same, plain)
+    with pytest.raises(InputError, match=r"model\(tokens\)\[:, n - 1 : -1\]"):
+        model.generate(tokens, **greedy, output_logits=True)
+    assert torch.equal(model(plain)[:, tokens.shape[1] - 1 : -1].argmax(-1), plain[:, tokens.shape[1] :])
+    assert torch.equal(model.generate(tokens, **greedy, output_logits=False), plain)
+    with pytest.raises(InputError, match=r"generate takes no temprature\. Did you mean 'temperature'"):
+        model.generate(tokens, **greedy, temprature=2)
+
+
+def test_embeddings_come_out_of_generation_and_do_not_go_in():
+    model, tokens = model_of(n_ctx=20), random_tokens(2)
+    embeddings = model.generate(tokens, do_sample=False, stop_at_eos=False, return_type="embeds")
+    assert_close(embeddings, model.W_E[model.generate(tokens, do_sample=False, stop_at_eos=False)])
+    with pytest.raises(InputError, match=r"not embeddings.*input_to_embed"):
+        model.generate(embeddings, stop_at_eos=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("generate", "input max_new_tokens stop_at_eos eos_token_id do_sample top_k top_p temperature freq_penalty"),
+        ("run_with_cache", "model_args names_filter device remove_batch_dim incl_bwd reset_hooks_end"),
+        ("get_caching_hooks", "names_filter incl_bwd device remove_batch_dim cache pos_slice"),
+        ("add_hook", "name hook dir is_permanent level prepend"),
+    ],
+)
+def test_signatures_say_the_parameters_in_the_order_of_transformer_lens(method, names):
+    assert list(signature(getattr(HookedTransformer, method)).parameters)[1:][: len(names.split())] == names.split()
