@@ -1,5 +1,6 @@
 """TransformerLens 3.9's ways to a pretrained model."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import PurePath
@@ -16,7 +17,7 @@ from ..rewriting import Rewriting
 from ..transformer import HookedTransformer as OurModel
 from ..warned import warned
 from .loading_options import heard_options, short_name, to_load
-from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln
+from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln, heard_in_place
 from .tokenizer_by_name import tokenizer_by_name, tokenizer_of_config, warn_of_no_tokenizer
 
 PaddingSide = Literal["left", "right"]
@@ -162,6 +163,22 @@ class NotebookPretrained(OurModel):
             self.set_tokenizer(tokenizer, padding_side)
         except TokenizerError as error:
             warn_of_no_tokenizer(f"tokenizer_name={name!r}: {error}")
+
+    def load_and_process_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        fold_ln: bool | None = None,
+        center_writing_weights: bool | None = None,
+        center_unembed: bool | None = None,
+        fold_value_biases: bool = True,
+        refactor_factored_attn_matrices: bool = False,
+    ) -> None:
+        """The weights in place, rewritten; see `models.HookedTransformer.load_and_process_state_dict`."""
+        fold_ln, center_unembed = heard_in_place(self.cfg, fold_ln, center_unembed)
+        super().load_and_process_state_dict(
+            state_dict, fold_ln, center_writing_weights, center_unembed, fold_value_biases,
+            refactor_factored_attn_matrices,
+        )  # fmt: skip
 
     def _rewriting(self, state: State, *asked: Any) -> Rewriting:
         # Every road to rewritten weights comes through here, and `models` refuses what is not exact.

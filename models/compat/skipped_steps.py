@@ -9,6 +9,9 @@ from ..config import HookedTransformerConfig
 from ..processing_steps import State
 from ..warned import warned
 
+_AS_THERE = "as in TransformerLens"
+_WRONG_THERE = "which TransformerLens 3.9 does here, and changes the logits"
+
 
 def heard_fold_ln(config: HookedTransformerConfig, state: State, asked: bool | None) -> bool | None:
     """As asked for, or None ("where it is exact") with a warning where TransformerLens leaves the folding out."""
@@ -25,7 +28,10 @@ def heard_center_writing_weights(config: HookedTransformerConfig, asked: bool | 
     """As asked for, or None with a warning where TransformerLens leaves the centring of what is written out."""
     # TransformerLens centres between norms before and after, where the mean matters.
     left_out = config.normalization_type not in ("LN", "LNPre") or config.final_rms or config.norm_placement == "post"
-    return _heard("center_writing_weights", asked, left_out, steps.why_not_center_writing_weights(config))
+    there = _AS_THERE
+    if config.final_rms and config.normalization_type in ("LN", "LNPre"):
+        there = "which TransformerLens 3.9 does by halves, and changes the logits"
+    return _heard("center_writing_weights", asked, left_out, steps.why_not_center_writing_weights(config), there)
 
 
 def heard_center_unembed(config: HookedTransformerConfig, asked: bool | None) -> bool | None:
@@ -33,8 +39,22 @@ def heard_center_unembed(config: HookedTransformerConfig, asked: bool | None) ->
     return _heard("center_unembed", asked, True, steps.why_not_center_unembed(config))
 
 
-def _heard(step: str, asked: bool | None, left_out: bool, why_not: str | None) -> bool | None:
+def heard_in_place(
+    config: HookedTransformerConfig, fold_ln: bool | None, center_unembed: bool | None
+) -> tuple[bool | None, bool | None]:
+    """As asked for, or None with a warning where TransformerLens takes the step in `process_weights_` and is wrong.
+
+    It leaves both out in `from_pretrained`, and in `load_and_process_state_dict` it does not.
+    """
+    folds = config.positional_embedding_type == "shortformer" and config.normalization_type in ("LN", "RMS")
+    return (
+        _heard("fold_ln", fold_ln, folds, steps.why_not_fold_layer_norm(config, {}), _WRONG_THERE),
+        _heard("center_unembed", center_unembed, True, steps.why_not_center_unembed(config), _WRONG_THERE),
+    )
+
+
+def _heard(step: str, asked: bool | None, left_out: bool, why_not: str | None, there: str = _AS_THERE) -> bool | None:
     if not asked or why_not is None or not left_out:
         return asked
-    warned(f"{step}=True is left out, as in TransformerLens ({why_not}); everything else is done")
+    warned(f"{step}=True is left out, {there} ({why_not}); everything else is done")
     return None

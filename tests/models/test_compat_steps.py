@@ -83,3 +83,31 @@ def test_the_call_of_the_notebooks_loads_a_model_of_rms_norms():
     assert_close(model(tokens).log_softmax(-1), theirs(tokens).logits.log_softmax(-1))
     with pytest.raises(ProcessingError, match="center_writing_weights"):
         models.HookedTransformer.from_pretrained(theirs, device="cpu", **ALL)
+
+
+WRONG_IN_PLACE = {
+    "soft cap": "center_unembed=True is left out, which TransformerLens 3.9 does here, and changes the logits",
+    "shortformer": "fold_ln=True is left out, which TransformerLens 3.9 does here, and changes the logits",
+    "a last RMS": "center_writing_weights=True is left out, which TransformerLens 3.9 does by halves",
+    "no norms": "fold_ln=True is left out, as in TransformerLens",
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_IN_PLACE)
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_step_that_transformer_lens_takes_and_is_wrong_about_is_not_said_to_be_left_out_there(kind, in_place):
+    model, tokens = model_of(**LEFT_OUT[kind][0]), random_tokens()
+    before = model(tokens).log_softmax(-1)
+    # In `from_pretrained` it leaves out what it does not leave out in place.
+    expected = WRONG_IN_PLACE[kind]
+    if not in_place:
+        expected = expected.replace("which TransformerLens 3.9 does here, and changes the logits", "as in TransformerL")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if in_place:
+            model.process_weights_(**ALL)
+        else:
+            model._process_as_loaded(*ALL.values(), True, False)
+    assert [str(warning.message) for warning in said if expected in str(warning.message)]
+    assert all(warning.filename == __file__ for warning in said)
+    assert_close(model(tokens).log_softmax(-1), before)
