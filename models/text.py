@@ -56,7 +56,7 @@ class TextInterface:
         """The tokens of one text or several, padded to one length and cut to the context.
 
         Raises:
-            TokenizerError: there is no tokenizer, or nothing to tokenize.
+            TokenizerError: there is no tokenizer, one without the tokens that are needed, or nothing to tokenize.
         """
         tokens, _ = self.tokens_and_mask(input, prepend_bos, padding_side, truncate)
         return tokens.to(self.W_U.device) if move_to_device else tokens
@@ -80,7 +80,10 @@ class TextInterface:
         if not texts:
             raise TokenizerError("there is no text to tokenize: the list is empty")
         wanted = self.cfg.default_prepend_bos if prepend_bos is None else prepend_bos
-        if wanted and not self.cfg.tokenizer_prepends_bos:
+        prepends = self._prepends_bos(tokenizer)
+        _require_special(tokenizer, "pad_token")
+        if wanted and not prepends:
+            _require_special(tokenizer, "bos_token")
             texts = [tokenizer.bos_token + text for text in texts]
         side = padding_side or tokenizer.padding_side
         try:
@@ -98,7 +101,7 @@ class TextInterface:
                 raise
             raise TokenizerError(f"{input!r} has words that the tokenizer does not know: {error}") from error
         tokens, mask = encoded["input_ids"].long(), encoded["attention_mask"].long()
-        if not wanted and self.cfg.tokenizer_prepends_bos:
+        if not wanted and prepends:
             # The first token of each row goes: the first column, or on the left of padding one of each row's own.
             first = mask.argmax(dim=1, keepdim=True)
             rest = (torch.arange(tokens.shape[1]) != first).nonzero()[:, 1].view(len(tokens), tokens.shape[1] - 1)
@@ -200,7 +203,20 @@ class TextInterface:
             return self.W_U[:, int(tokens)]
         return self.W_U.T[tokens.to(self.W_U.device)]
 
+    def _prepends_bos(self, tokenizer: Any) -> bool:
+        # Where a tokenizer was assigned, nobody has asked it yet, and the start token would stand there twice.
+        known = self.cfg.tokenizer_prepends_bos
+        return len(tokenizer.encode("")) > 0 if known is None else known
+
     def _tokenizer(self) -> Any:
         if self.tokenizer is None:
             raise TokenizerError("the model has no tokenizer; pass tokens, or call set_tokenizer first")
         return self.tokenizer
+
+
+def _require_special(tokenizer: Any, name: str) -> None:
+    if getattr(tokenizer, name) is None:
+        raise TokenizerError(
+            f"the tokenizer has no {name}; give it to the model by model.set_tokenizer(tokenizer), which fills in what "
+            "is missing: an assignment to model.tokenizer leaves it as it is"
+        )
