@@ -10,6 +10,7 @@ from ..errors import CheckpointError
 from .gguf_architectures import Architecture
 from .gguf_file import GgufFile
 from .gguf_metadata import Metadata
+from .gguf_names import require_own_names
 from .gguf_rotary import ROTARY_FACTORS as ROTARY_FACTORS
 from .gguf_rotary import rotary_scaling
 
@@ -29,6 +30,7 @@ def hugging_face_config(file: GgufFile, architecture: Architecture) -> dict[str,
     Raises:
         CheckpointError: a field that is missing, of the wrong type or size, or not read here.
     """
+    require_own_names(file)
     metadata = Metadata(file)
     if _EMBEDDING not in file.tensors:
         raise CheckpointError(f"{file.path} has no tensor {_EMBEDDING!r}: it holds no language model")

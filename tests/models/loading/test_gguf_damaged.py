@@ -1,5 +1,6 @@
 """GGUF files that are cut off, changed, foreign or of a kind that is not read: each refused with file and reason."""
 
+import re
 import struct
 import sys
 from pathlib import Path
@@ -130,6 +131,49 @@ def test_metadata_that_is_not_this_models_is_refused_by_name(
 def test_fields_that_change_nothing_are_let_through(tmp_path: Path) -> None:
     fields = {"llama__expert_count": 0, "llama__attention__causal": True, "llama__attention__sliding_window": 29}
     assert isinstance(load(write_llama(tmp_path / "tiny.gguf", MODEL, **fields)), HookedTransformer)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("llamb.rope.freq_base", 300.0, "llama.rope.freq_base"),
+        ("qwen2.rope.freq_base", 300.0, "llama.rope.freq_base"),
+        ("llamb.attention.clamp_kqv", 1.0, "llama.attention.clamp_kqv"),
+        ("llama/rope.freq_base", 300.0, "llama.rope.freq_base"),
+        ("llama.rope.freq_baqe", 300.0, "llama.rope.freq_base"),
+        ("llamb.rope.scale_linear", 2.0, "llama.rope.scale_linear"),
+        ("tokenizer.ggml.add_boc_token", False, "tokenizer.ggml.add_bos_token"),
+        ("tokenizer.ggml.eot_token_if", 1, "tokenizer.ggml.eot_token_id"),
+    ],
+)
+def test_a_field_whose_name_is_almost_one_that_is_read_is_refused(
+    tmp_path: Path, name: str, value: Any, meant: str
+) -> None:
+    fields = {"llama__rope__freq_base": None, name.replace(".", "__"): value}
+    message = f"tiny.gguf has the metadata field '{name}', which would not be read; '{meant}' would be"
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        read_gguf(write_llama(tmp_path / "tiny.gguf", MODEL, **fields))
+
+
+def test_fields_of_other_namespaces_are_let_through(tmp_path: Path) -> None:
+    names = ("quantize.imatrix.file", "imatrix.chunk_count", "adapter.lora.alpha", "clip.vision.block_count")
+    names += ("training.block_count", "split.tensors.count", "mine.author", "mine.of.rope.freq_base", "general.lama")
+    fields = {name.replace(".", "__"): 3 for name in names}
+    plain, more = (read_gguf(write_llama(tmp_path / "tiny.gguf", MODEL, **given)).config for given in ({}, fields))
+    assert more == plain
+
+
+def test_no_flipped_bit_in_a_name_of_a_field_leaves_another_model(path: Path) -> None:
+    content, names = path.read_bytes(), open_gguf(path).fields
+    for name in names:
+        start = content.index(name.encode())
+        for at in range(start, start + len(name)):
+            flipped = bytes([content[at] ^ 1 << at % 8])
+            with pytest.raises(CheckpointError, match=r"tiny\.gguf"):
+                read_gguf(changed(path, at, flipped))
+            changed(path, at, content[at : at + 1])
+    assert len(names) > 10
+    assert isinstance(load(path), HookedTransformer)
 
 
 def test_an_architecture_that_is_not_read_is_named(tmp_path: Path) -> None:
