@@ -20,7 +20,7 @@ from .tl_checkpoint import read_tl_checkpoint
 def load_nanogpt(
     path: str | Path,
     tokenizer: Any = None,
-    act_fn: Literal["gelu", "gelu_new"] = "gelu",
+    act_fn: Literal["gelu", "gelu_new"] | None = None,
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,

@@ -28,14 +28,16 @@ _SIZES = {
 _TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 
 
-def read_nanogpt(path: str | Path, tokenizer: Any = None, act_fn: Literal["gelu", "gelu_new"] = "gelu") -> Source:
+def read_nanogpt(path: str | Path, tokenizer: Any = None, act_fn: Literal["gelu", "gelu_new"] | None = None) -> Source:
     """The checkpoint that nanoGPT's `train.py` wrote, under Hugging Face's names of GPT-2.
 
     A model trained with `bias=False` has biases of zero. The file names no tokenizer: most are trained with GPT-2's,
     and those on characters keep theirs in a pickled `meta.pkl`, which is not read.
 
     Args:
-        act_fn: "gelu_new" for models of nanoGPT before its version with `torch.nn.GELU`; the file does not say.
+        act_fn: "gelu_new" for models of nanoGPT before its version with `torch.nn.GELU`, of June 14, 2023. The
+            default is that where model_args have no 'bias', which makes the file older still, and "gelu" elsewhere:
+            the files of the months between do not say which they have.
 
     Raises:
         CheckpointError: no such file, code in it, no checkpoint of nanoGPT's, or an option of a variant of it.
@@ -49,7 +51,7 @@ def is_nanogpt(content: Any) -> bool:
 
 
 def nanogpt_source(
-    path: str | Path, content: Any, tokenizer: Any = None, act_fn: Literal["gelu", "gelu_new"] = "gelu"
+    path: str | Path, content: Any, tokenizer: Any = None, act_fn: Literal["gelu", "gelu_new"] | None = None
 ) -> Source:
     """As `read_nanogpt`, of a file whose content has been read.
 
@@ -70,7 +72,7 @@ def nanogpt_source(
         **sizes,
         "model_type": "gpt2",
         "layer_norm_epsilon": 1e-5,
-        "activation_function": act_fn,
+        "activation_function": act_fn or ("gelu" if "bias" in args else "gelu_new"),
         "tie_word_embeddings": _is_tied(state),
         # GPT-2's own are beyond most vocabularies, and the file names none.
         "bos_token_id": None,

@@ -93,9 +93,13 @@ def test_old_checkpoints_have_another_activation_and_stored_masks(tmp_path):
     masks = {f"transformer.h.{layer}.attn.bias": mask for layer in range(2)}
     old = {name: value for name, value in ARGS.items() if name != "bias"}
     path = saved(tmp_path / "ckpt.pt", plain, args=old, **masks)
-    ours = load_nanogpt(path, word_tokenizer(), "gelu_new", device="cpu")
+    ours = load_nanogpt(path, word_tokenizer(), device="cpu")
     assert_close(ours(TOKENS), plain(TOKENS, "tanh"))
     assert ours.to_tokens("the cat").shape == (1, 3)
+    assert_close(load_nanogpt(path, act_fn="gelu", device="cpu")(TOKENS), plain(TOKENS))
+    # Those of the next months have biases as an option and the old activation: they do not say so.
+    path = saved(tmp_path / "between.pt", plain, **masks)
+    assert_close(load_nanogpt(path, act_fn="gelu_new", device="cpu")(TOKENS), plain(TOKENS, "tanh"))
     with pytest.raises(AssertionError):
         assert_close(load_nanogpt(path, device="cpu")(TOKENS), plain(TOKENS, "tanh"))
 
