@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import HookedTransformerConfig
+from ..config import HookedTransformerConfig, require_field_names
 from ..errors import CheckpointError, ConfigError
 from ..masks import visibility
 from ..positions import Rotary
@@ -58,12 +58,23 @@ def tl_saved(
     state = _right_facing(path, current, is_old=current.keys() != state.keys())
     try:
         if not isinstance(config, HookedTransformerConfig):
+            _require_readable(stored)
             given = {**stored, **(config or {})}
             config = HookedTransformerConfig.from_dict(completed(state, given))
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     _require_buffers(path, state, config)
     return Saved(config, state)
+
+
+def _require_readable(stored: Mapping[str, Any]) -> None:
+    try:
+        require_field_names(stored)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the config in the file is not TransformerLens' alone: {error} Give a whole HookedTransformerConfig, "
+            "load_tl_checkpoint(path, config) of models.loading.foreign, and the file's is not used"
+        ) from error
 
 
 def holds_tl_weights(content: Any) -> bool:

@@ -231,6 +231,14 @@ def test_what_the_error_calls_a_default_is_one(tmp_path):
         assert ours.cfg.attn_scale == 6**0.5
 
 
+def test_a_config_in_the_file_that_is_a_training_programs_is_told_as_the_files(tmp_path):
+    model = order_one_model()
+    path = saved(tmp_path / "model.pt", {"model": late(model), "config": GIVEN | {"batch_size": 8}})
+    with pytest.raises(CheckpointError, match=r"model\.pt: the config in the file .*'batch_size' is not a field"):
+        load_tl_checkpoint(path, GIVEN)
+    assert torch.equal(load_tl_checkpoint(path, model.cfg, device="cpu")(random_tokens()), model(random_tokens()))
+
+
 def test_a_misspelt_field_is_told_before_what_is_missing(tmp_path):
     path = saved(tmp_path / "model.pt", order_one_model().state_dict())
     with pytest.raises(CheckpointError, match=r"model\.pt: 'atcn_scale' is not a field.* Did you mean 'attn_scale'\?$"):
