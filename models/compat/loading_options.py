@@ -1,6 +1,7 @@
 """What notebooks hand to `from_pretrained` besides TransformerLens' own arguments."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePath
@@ -9,11 +10,12 @@ from typing import Any
 import torch
 
 from ..dtypes import dtype_of
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..loading.hf_hub import is_hub_name, read_hf_hub, repository_of
 from ..loading.resolve import bundled_names
 from ..loading.smollm2 import NAME as SMOLLM2
 from ..warned import warned
+from .loading_from_pretrained import make_model_alias_map
 
 HUB = ("revision", "cache_dir", "token", "local_files_only")
 
@@ -80,6 +82,24 @@ def short_name(name: str | PurePath) -> str:
     return repository_of(name).rstrip("/").split("/")[-1]
 
 
+@contextmanager
+def told_the_nearest(model_name: Any) -> Iterator[None]:
+    """Within the block, a model that is not there is told with the nearest of TransformerLens' names."""
+    try:
+        yield
+    except CheckpointError as error:
+        nearest = _nearest_name(model_name) if isinstance(model_name, str) and not Path(model_name).exists() else None
+        if nearest is None:
+            raise
+        raise CheckpointError(f"{error}. TransformerLens has no {model_name!r}. Did you mean {nearest!r}?") from error
+
+
 def _is_on_the_hub(name: str) -> bool:
     local = name in (*bundled_names(), SMOLLM2) or Path(name).expanduser().exists()
     return is_hub_name(name) and not local
+
+
+def _nearest_name(name: str) -> str | None:
+    known = make_model_alias_map()
+    nearest = [] if name.lower() in known else get_close_matches(name.lower(), known, n=1, cutoff=0.8)
+    return nearest[0] if nearest else None

@@ -16,7 +16,7 @@ from ..processing_steps import State
 from ..rewriting import Rewriting
 from ..transformer import HookedTransformer as OurModel
 from ..warned import warned
-from .loading_options import heard_options, short_name, to_load
+from .loading_options import heard_options, short_name, to_load, told_the_nearest
 from .skipped_steps import heard_center_unembed, heard_center_writing_weights, heard_fold_ln, heard_in_place
 from .tokenizer_by_name import tokenizer_by_name, tokenizer_of_config, warn_of_no_tokenizer
 
@@ -74,8 +74,10 @@ class NotebookPretrained(OurModel):
             **others,
         }
         options = heard_options(given, dtype, set(signature(cls.from_pretrained).parameters))
+        with told_the_nearest(model_name):
+            found = to_load(model_name, hf_model, options.hub)
         model = super().from_pretrained(
-            to_load(model_name, hf_model, options.hub),
+            found,
             fold_ln=fold_ln,
             center_writing_weights=center_writing_weights,
             center_unembed=center_unembed,
@@ -127,7 +129,8 @@ class NotebookPretrained(OurModel):
     ) -> Model:
         if isinstance(model_name, Source):
             return converted(model_name, cls, dtype=dtype, device=device)
-        return super()._loaded(model_name, device, dtype)
+        with told_the_nearest(model_name):
+            return super()._loaded(model_name, device, dtype)
 
     def _name(self, given: Any, default_prepend_bos: bool | None) -> None:
         usual = self.cfg if self.tokenizer is None else without_chat_mark(self.cfg, self.tokenizer)

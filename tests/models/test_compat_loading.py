@@ -216,3 +216,14 @@ def test_a_saved_model_keeps_its_own_tokenizer_and_looks_for_a_named_one_where_i
     with pytest.warns(UserWarning, match="tokenizer_name='distilgpt2'") as said:
         assert load(tmp_path / "nowhere").tokenizer is None
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"revision": "main"}])
+def test_a_misspelt_name_is_told_the_nearest_that_transformer_lens_has(cache, options):
+    with pytest.raises(CheckpointError, match=r"local cache.*\. .*Did you mean 'gpt2-small'\?"):
+        load("gtp2-small", **options)
+    for name in ("gpt2-medium", "nothing-like-that"):
+        with pytest.raises(CheckpointError, match="local cache") as raised:
+            load(name, **options)
+        assert "Did you mean" not in str(raised.value)
+    assert load("gpt2-small", **options).cfg.model_name == "gpt2"

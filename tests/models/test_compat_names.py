@@ -42,9 +42,9 @@ MODULES = {
     ".evals": "sanity_check evaluate evaluate_on_dataset induction_loss ioi_eval IOIDataset make_pile_data_loader",
     ".head_detector": "detect_head compute_head_attention_similarity_score get_previous_token_head_detection_pattern "
     "get_duplicate_token_head_detection_pattern get_induction_head_detection_pattern get_supported_heads HEAD_NAMES",
-    ".hook_points": "HookPoint HookedRootModule LensHandle HookFunction NamesFilter",
+    ".hook_points": "HookPoint HookedRootModule LensHandle HookFunction NamesFilter DeviceType",
     ".HookedRootModule": "HookedRootModule",
-    ".loading_from_pretrained": "OFFICIAL_MODEL_NAMES MODEL_ALIASES get_official_model_name",
+    ".loading_from_pretrained": "OFFICIAL_MODEL_NAMES MODEL_ALIASES get_official_model_name make_model_alias_map",
     ".past_key_value_caching": "HookedTransformerKeyValueCache HookedTransformerKeyValueCacheEntry",
     ".supported_models": "OFFICIAL_MODEL_NAMES MODEL_ALIASES",
     ".patching": "generic_activation_patch make_df_from_ranges layer_pos_patch_setter "
@@ -110,8 +110,28 @@ def test_a_name_that_never_was_is_not_there():
     for module in (utils, utilities, loading, hook_points):
         with pytest.raises(AttributeError, match="get_actname"):
             module.get_actname  # noqa: B018
-    with pytest.raises(AttributeError, match=r"removed with TransformerLens 4\.0"):
-        loading.get_pretrained_model_config  # noqa: B018
+
+
+# What 3.9.0's module has besides, as notebooks import it.
+REMOVED = """
+NEED_REMOTE_CODE_MODELS NON_HF_HOSTED_MODEL_NAMES PYTHIA_CHECKPOINTS PYTHIA_V0_CHECKPOINTS STANFORD_CRFM_CHECKPOINTS
+convert_gpt2_weights convert_hf_model_config convert_llama_weights convert_neel_model_config convert_neox_weights
+fill_missing_keys get_basic_config get_checkpoint_labels get_num_params_of_pretrained get_pretrained_model_config
+get_pretrained_state_dict
+"""
+
+
+@pytest.mark.parametrize("name", REMOVED.split())
+def test_what_was_removed_from_loading_says_what_to_use_instead(name):
+    with pytest.raises(ImportError, match=rf"{name} was removed .*4\.0 and is not covered by models\.compat; \w"):
+        exec(f"from models.compat.loading_from_pretrained import {name}")
+    exec("from models.compat.loading_from_pretrained import make_model_alias_map")
+
+
+def test_the_names_of_models_lead_to_their_repositories():
+    names = loading.make_model_alias_map()
+    assert names["gpt2-small"] == names["gpt2"] == "gpt2"
+    assert all(names[alias] == loading.get_official_model_name(alias) for alias in names)
 
 
 def test_every_method_is_there_or_says_what_to_do_instead():
