@@ -1,26 +1,38 @@
-"""`interp models`: what is bundled."""
+"""`interp models`: what is bundled, and what packages ship."""
 
 import json
 
 import click
 
 from ..model_source import DEFAULT, bundled, zoo
+from ..packaged_models import PACKAGED_MODELS, PackagedModel
 from .arguments import json_option
 
 
 @click.command("models")
 @json_option
 def command(json_wanted: bool) -> None:
-    """The bundled models, with their sizes."""
-    cards = [{"name": name, **_card(name)} for name in bundled()]
+    """The models that go by a name, with their sizes."""
+    cards = [{"name": name, **_card(name)} for name in bundled()] + [_packaged(model) for model in PACKAGED_MODELS]
     if json_wanted:
         click.echo(json.dumps(cards, indent=2, ensure_ascii=False))
         return
-    if not cards:
+    if not bundled():
         click.echo("No model is bundled. Train one with `interp train`, or name a folder that holds one.", err=True)
     for card in cards:
         default = "  (default)" if card["name"] == DEFAULT else ""
-        click.echo(f"{card['name']}{default}\n  {card['about']}\n  {card['architecture']}; {card['weights_mb']} MB")
+        size = f"not installed: {card['install']}" if card["weights_mb"] is None else f"{card['weights_mb']} MB"
+        click.echo(f"{card['name']}{default}\n  {card['about']}\n  {card['architecture']}; {size}")
+
+
+def _packaged(model: PackagedModel) -> dict[str, str | float | None]:
+    return {
+        "name": model.name,
+        "about": f"{model.about} Of the package {model.package}.",
+        "architecture": model.architecture,
+        "weights_mb": model.weights_mb(),
+        "install": model.install,
+    }
 
 
 def _card(name: str) -> dict[str, str | float]:

@@ -71,8 +71,8 @@ def _local(name_or_path: str | Path) -> Path | None:
 def _on_the_hub(name: str) -> Source:
     if not is_hub_name(name):
         raise CheckpointError(_unknown(name))
-    # A slip in a bundled name is told at once, and not looked for on the network.
-    if get_close_matches(name, bundled_names(), n=1):
+    # A slip in a name of ours is told at once, and not looked for on the network; ours have no owner.
+    if "/" not in name and _nearest(name):
         cached = cached_hf_hub(name)
         if cached is None:
             raise CheckpointError(_unknown(name))
@@ -84,8 +84,15 @@ def _on_the_hub(name: str) -> Source:
 
 
 def _unknown(name_or_path: str | Path) -> str:
-    names = bundled_names()
-    nearest = get_close_matches(str(name_or_path), names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    names, nearest = bundled_names(), _nearest(str(name_or_path))
+    hint = f" Did you mean {nearest!r}?" if nearest else ""
     bundled = f"Bundled models: {', '.join(names)}." if names else "No model is bundled."
-    return f"{str(name_or_path)!r} is neither a bundled model nor a folder that exists.{hint} {bundled}"
+    return (
+        f"{str(name_or_path)!r} is neither a bundled model nor a folder that exists.{hint} {bundled} Of packages: "
+        f"{SMOLLM2}."
+    )
+
+
+def _nearest(name: str) -> str | None:
+    found = get_close_matches(name.lower(), [*bundled_names(), SMOLLM2], n=1)
+    return found[0] if found else None

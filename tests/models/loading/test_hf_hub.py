@@ -68,9 +68,17 @@ def test_a_repository_without_safetensors_is_refused(hub: Path, monkeypatch: pyt
         loaded("org/tiny")
 
 
-def test_a_slip_in_a_bundled_name_is_told_without_asking_the_network(hub: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"Did you mean 'stdlib-2l'\?.*stdlib-4l\.$"):
-        loaded("stdlib-2")
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("stdlib-2", "stdlib-2l"), ("smolm2", "smollm2"), ("SmolLM2", "smollm2"), ("smollm", "smollm2")]
+)
+def test_a_slip_in_a_name_of_ours_is_told_without_asking_the_network(hub: Path, slip: str, meant: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"Did you mean '{meant}'\?.*stdlib-4l\. Of packages: smollm2\.$"):
+        loaded(slip)
+
+
+def test_a_name_with_an_owner_is_no_slip(hub: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"On the hub: .*no network$"):
+        loaded("org/smollm2")
 
 
 def test_names_of_transformer_lens_mean_the_same_repositories() -> None:
