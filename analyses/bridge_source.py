@@ -1,5 +1,6 @@
 """A model as TransformerLens 4 runs it: a `TransformerBridge` around the `transformers` model."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,4 +37,6 @@ def booted(path: Path) -> Any:
             bridge: Any = TransformerBridge.boot_transformers(str(path), device="cpu", dtype=torch.float32, **ready)
     except Exception as error:  # errors of several packages
         raise BadFileError(f"TransformerLens cannot boot {str(path)!r}: {first_line(error)}") from error
+    # What it warns of, edits that are thrown away among them, is an error here or a note of a check.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"transformer_lens\.")
     return bridge.eval()

@@ -130,5 +130,5 @@ def resolved(name: str) -> ModelSource:
     known = ", ".join(bundled()) or "none yet"
     raise LookupError(
         f"{name!r} is neither a bundled model nor a folder.{did_you_mean(name, [*bundled(), *PACKAGED])} Bundled "
-        f"models: {known}.{fetch}"
+        f"models: {known}. Of packages: {', '.join(PACKAGED)}.{fetch}"
     )

@@ -8,11 +8,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.effects import Direction
-from interp.errors import UnknownTaskError
 from interp.tasks import TASKS
 
 from .engine_wording import verified
-from .errors import NotApplicableError, OptionError
+from .errors import NotApplicableError, did_you_mean
 from .patching_figures import head_figure
 from .result import Result
 from .task_runs import Asked, Refused, asked
@@ -33,7 +32,10 @@ OWN_PROMPTS = "the tasks' own prompts"
 class Options:
     """Which tasks are asked, with how many pairs of prompts, and which run is edited."""
 
-    tasks: str = field(default=FIRST_ASKED, metadata={"help": "Names of tasks, with commas between; or all."})
+    tasks: str = field(
+        default=FIRST_ASKED,
+        metadata={"help": f"Names of tasks, with commas between; or all. Tasks: {', '.join(TASKS)}."},
+    )
     pairs: int | None = field(
         default=None,
         metadata={"help": "Pairs of prompts of each task (default: 32, fewer, 8 at least, of a large model)."},
@@ -47,8 +49,16 @@ class Options:
     def __post_init__(self) -> None:
         if self.pairs is not None and self.pairs < 2:
             raise ValueError(f"pairs={self.pairs} must be at least 2: of one nothing is known of chance")
-        if not all(self.names) or len(set(self.names)) < len(self.names):
-            raise ValueError(f"tasks={self.tasks!r} must name at least one task, and none twice")
+        if not all(self.names):
+            raise ValueError(f"tasks={self.tasks!r} has an empty name; names stand with commas between")
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise ValueError(f"tasks={self.tasks!r} names {name!r} twice")
+            if name not in TASKS:
+                raise ValueError(
+                    f"tasks={self.tasks!r}: no task is called {name!r}.{did_you_mean(name, TASKS)} There are "
+                    f"{', '.join(TASKS)}"
+                )
 
     def pairs_for(self, model: Any) -> int:
         """How many pairs are asked: patching every head of a task is a few minutes' work at most."""
@@ -74,15 +84,11 @@ def run(model: Any, tokens: Int[Tensor, "batch pos"], options: Options = Options
 
     Raises:
         NotApplicableError: none of the tasks can be asked of the model; the message says why of each.
-        OptionError: a task that there is not.
     """
     found: list[Asked] = []
     refused: list[Refused] = []
     for name in options.names:
-        try:
-            one = asked(model, name, options.pairs_for(model), options.seed, options.direction)
-        except UnknownTaskError as error:
-            raise OptionError(str(error)) from error
+        one = asked(model, name, options.pairs_for(model), options.seed, options.direction)
         if isinstance(one, Asked):
             found.append(one)
         else:

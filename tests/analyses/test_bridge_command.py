@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,14 @@ def test_what_is_not_converted_is_checked_as_a_bridge(bloom: Path) -> None:
         assert 0 <= one["error"] <= one["tolerance"]
         assert one["reason"]
     assert json.loads(result.stdout)["manifest"]["dtype"] == "float32"
+
+
+def test_a_command_does_not_pass_on_the_warnings_of_the_bridge(tmp_path: Path) -> None:
+    folder = str(saved("llama", tmp_path))
+    words = ["check", folder, "--bridge", "--only", "looking", "--tokens", "5 9 31"]
+    result = subprocess.run([sys.executable, "-m", "analyses", *words], capture_output=True, text=True, check=True)
+    assert "1 of 1 hold" in result.stdout
+    assert "Warning" not in result.stderr, result.stderr
 
 
 @pytest.mark.filterwarnings("ignore")
