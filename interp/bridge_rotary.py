@@ -51,7 +51,7 @@ def _of_our_config(cfg: Any) -> Rotation | None:
     other = any(getattr(cfg, name, False) for name in named) or getattr(cfg, "rotary_scaling_factor", 1.0) != 1.0
     if other or not hasattr(cfg, "rotary_adjacent_pairs"):
         return None
-    return Rotation(cfg.rotary_dim, cfg.rotary_base, cfg.rotary_adjacent_pairs)
+    return Rotation(cfg.rotary_dim, float(cfg.rotary_base), cfg.rotary_adjacent_pairs)
 
 
 def score_scale(model: Any, layer: int) -> float:

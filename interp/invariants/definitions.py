@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..biases import bias
+from ..bridge_points import of_transformers
 from ..hooks import edited
 from .invariant import Invariant
 from .reading import activations, by_layer, deviation, in_layers, positions, post_norm, worst
@@ -36,7 +38,9 @@ def normed(model: Any, name: str, x: Float[Tensor, "*batch d_model"]) -> Float[T
     if name == "ln_final" and kind.startswith("LN") and getattr(model.cfg, "final_rms", False):
         kind = "RMS"
     module = attrgetter(name)(model)
-    return _normed(kind, x.double(), model.cfg.eps, _of(module, "w", 1.0), _of(module, "b", 0.0))
+    # A bridge keeps Gemma's weights as they were saved, one less than what is multiplied with.
+    offset = 1.0 if getattr(module, "uses_weight_offset", False) else 0.0
+    return _normed(kind, x.double(), model.cfg.eps, offset + _of(module, "w", 1.0), _of(module, "b", 0.0))
 
 
 def _of(module: Any, name: str, missing: float) -> Tensor | float:
@@ -71,8 +75,6 @@ def norms_off_their_formula(model: Any, tokens: Int[Tensor, "batch pos"]) -> flo
 
 def no_norms(model: Any) -> str | None:
     """The obstacle of a model without norms, or whose norms are kept in another form."""
-    if getattr(model.cfg, "rmsnorm_uses_offset", False):
-        return "the norms add 1 to their weights"
     return None if norm_names(model) else "the model has no norms"
 
 
@@ -101,16 +103,21 @@ def mlp_off_its_formula(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
     middle = "hook_resid_mid" if "blocks.0.hook_resid_mid" in model.hook_dict else "hook_resid_pre"
     errors = []
     for layer, (stream, out) in enumerate(by_layer(model, tokens, middle, "hook_mlp_out")):
-        read = (
-            stream
-            if post_norm(model) or not _has(model, layer, "ln2")
-            else normed(model, f"blocks.{layer}.ln2", stream)
-        )
-        expected = _mlp(model, layer, read)
+        before = _norm_before_the_mlp(model, layer)
+        # Granite's blocks write a fixed share of what an MLP computes.
+        share = getattr(model.cfg, "residual_multiplier", 1.0)
+        expected = share * _mlp(model, layer, stream if before is None else normed(model, before, stream))
         after = f"blocks.{layer}.ln2_post"
         expected = normed(model, after, expected) if _has(model, layer, "ln2_post") else expected
         errors.append(deviation(out, expected, "prompt position _"))
     return worst(in_layers(errors))
+
+
+def _norm_before_the_mlp(model: Any, layer: int) -> str | None:
+    # Where a bridge's MLP stands beside attention and has no norm of its own, it reads what attention reads.
+    beside = of_transformers(model) and f"blocks.{layer}.hook_resid_mid" not in model.hook_dict
+    found = [norm for norm in (("ln2", "ln1") if beside else ("ln2",)) if _has(model, layer, norm)]
+    return f"blocks.{layer}.{found[0]}" if found and not post_norm(model) else None
 
 
 def _has(model: Any, layer: int, norm: str) -> bool:
@@ -118,8 +125,9 @@ def _has(model: Any, layer: int, norm: str) -> bool:
 
 
 def _mlp(model: Any, layer: int, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-    mlp, act = model.blocks[layer].mlp, ACTIVATIONS[model.cfg.act_fn]
-    W_in, b_in, W_out, b_out = (getattr(mlp, name).detach().double() for name in ("W_in", "b_in", "W_out", "b_out"))
+    mlp, act = model.blocks[layer].mlp, ACTIVATIONS[_activation(model)]
+    W_in, W_out = mlp.W_in.detach().double(), mlp.W_out.detach().double()
+    b_in, b_out = bias(mlp, "b_in", W_in), bias(mlp, "b_out", W_out)
     if getattr(model.cfg, "gated_mlp", False):
         neurons = act(x @ mlp.W_gate.detach().double()) * (x @ W_in) + b_in
     else:
@@ -129,12 +137,18 @@ def _mlp(model: Any, layer: int, x: Float[Tensor, "batch pos d_model"]) -> Float
     return neurons @ W_out + b_out
 
 
+def _activation(model: Any) -> str:
+    # A bridge's config calls BLOOM's "gelu"; transformers computes the approximation with tanh for it.
+    bloom = of_transformers(model) and model.original_model.config.model_type == "bloom"
+    return "gelu_new" if bloom else str(model.cfg.act_fn)
+
+
 def no_known_mlp(model: Any) -> str | None:
     """The obstacle of a model without MLPs, or with an activation function that is not known here."""
     if "blocks.0.hook_mlp_out" not in model.hook_dict or getattr(model.cfg, "attn_only", False):
         return "the model has no MLP"
-    act = model.cfg.act_fn
-    return other_names(model) or (None if act in ACTIVATIONS else f"the activation function {act!r} is not known here")
+    act = _activation(model)
+    return None if act in ACTIVATIONS else f"the activation function {act!r} is not known here"
 
 
 def patterns_off_the_softmax(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..bridge_points import of_transformers
 from .invariant import Invariant
+from .processed import is_processed, log_probs_off_when_processed
 from .reading import deviation, positions, post_norm
 from .weights import logits_with, other_names
 
@@ -24,7 +26,12 @@ def _held(model: Any) -> Weights:
 
 
 def logits_off_with_folded_norms(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
-    """The change of the logits when each norm's weight and bias are moved into what reads from it."""
+    """The change of the logits when each norm's weight and bias are moved into what reads from it.
+
+    Of a bridge, the change of the log-probabilities when TransformerLens does so.
+    """
+    if of_transformers(model):
+        return log_probs_off_when_processed(model, tokens)
     held = _held(model)
     changed: Weights = {}
     for layer in range(model.cfg.n_layers):
@@ -57,6 +64,8 @@ def _folded(held: Weights, norm: str, readers: list[tuple[str, str]]) -> Weights
 
 def norms_cannot_fold(model: Any) -> str | None:
     """The obstacle of norms without weights, or whose weights have nowhere to go."""
+    if of_transformers(model):
+        return is_processed(model)
     names = other_names(model)
     if names is not None:
         return names

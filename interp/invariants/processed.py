@@ -6,8 +6,6 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from ..bridge_points import is_bridge
-from .invariant import Invariant
 from .reading import deviation
 
 
@@ -18,18 +16,6 @@ def log_probs_off_when_processed(bridge: Any, tokens: Int[Tensor, "batch pos"]) 
     return deviation(copy(tokens).double().log_softmax(dim=-1), bridge(tokens).double().log_softmax(dim=-1))
 
 
-def cannot_be_processed(model: Any) -> str | None:
-    """The obstacle of models that are no bridges, and of bridges that have been processed."""
-    if not is_bridge(model):
-        return "it is no TransformerBridge; what is folded here is checked one by one"
-    if getattr(model, "compatibility_mode", False):
-        return "its weights have been processed already"
-    return None
-
-
-INVARIANTS = (
-    Invariant(
-        "bridge-folding", "a bridge whose weights TransformerLens processes keeps its log-probabilities",
-        log_probs_off_when_processed, obstacle=cannot_be_processed,
-    ),
-)  # fmt: skip
+def is_processed(bridge: Any) -> str | None:
+    """The obstacle of a bridge whose weights have been processed."""
+    return "its weights have been processed already" if getattr(bridge, "compatibility_mode", False) else None

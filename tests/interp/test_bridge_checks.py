@@ -8,10 +8,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import DynamicCache
 from transformers.models.llama import modeling_llama
 
-from interp.invariants import INVARIANTS, check
+from interp.invariants import INVARIANTS, check, definitions
 from interp.other_weights import other_weights
 from interp.testing import invariants_of
-from tests.interp.bridges import bridge, converted, running
+from tests.interp.bridges import bridge, running
 
 TOKENS = torch.tensor([[5, 9, 31, 6, 9], [3, 4, 8, 22, 7]])
 
@@ -33,15 +33,30 @@ def test_two_lines_make_tests_of_a_bridge() -> None:
         test_another(*cases["pattern-softmax"])
 
 
+@pytest.mark.parametrize("case", ["gptj", "phi", "bloom", "opt"])
+def test_mlps_beside_attention_and_without_gates_are_computed_again(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bridge(case)
+    with running(), torch.no_grad():
+        (right,) = check(model, TOKENS, named("mlp-form"))
+    assert right.passed
+    # BLOOM's sqrt(2 / pi) has eight digits in transformers.
+    assert right.error < (1e-10 if case == "bloom" else 1e-12)
+    monkeypatch.setitem(definitions.ACTIVATIONS, definitions._activation(model), torch.sin)
+    with running():
+        (wrong,) = check(model, TOKENS, named("mlp-form"))
+    assert wrong.failed
+    assert wrong.where.startswith("blocks.")
+
+
 @pytest.mark.parametrize("case", ["olmo2", "granite", "gemma2", "gemma3_text"])
 @pytest.mark.parametrize("kind", ["booted", "folded"])
 def test_norms_behind_a_layer_and_shares_of_what_it_writes_are_reckoned_with(case: str, kind: Any) -> None:
     model = bridge(case, kind)
     with running():
-        found = check(model, TOKENS, named("ov-circuit", "head-sum", "direct-attribution"))
-        assert [(outcome.name, outcome.failed) for outcome in found] == [
-            ("ov-circuit", False), ("head-sum", False), ("direct-attribution", False),
-        ]  # fmt: skip
+        some = named("norm-form", "mlp-form", "ov-circuit", "head-sum", "direct-attribution")
+        assert {outcome.name: outcome.passed for outcome in check(model, TOKENS, some)} == dict.fromkeys(
+            [invariant.name for invariant in some], True
+        )
 
 
 @pytest.mark.parametrize("case", ["gpt2", "llama"])
@@ -92,7 +107,7 @@ def test_scaled_angles_and_normed_queries_are_told_not_passed() -> None:
 
 @pytest.mark.parametrize("case", ["gpt2", "llama", "gemma3_text", "bloom"])
 def test_a_bridge_is_taken_apart_cached_and_processed(case: str) -> None:
-    some = named("components-sum", "shares-sum", "kv-cache", "bridge-folding")
+    some = named("components-sum", "shares-sum", "kv-cache", "fold-norms")
     with running(), torch.no_grad():
         before = bridge(case)(TOKENS)
         found = check(bridge(case), TOKENS, some)
@@ -100,10 +115,8 @@ def test_a_bridge_is_taken_apart_cached_and_processed(case: str) -> None:
     assert [(outcome.name, outcome.raised) for outcome in found if outcome.failed] == []
     assert [outcome.passed for outcome in found] == [True] * 4
     with running():
-        (again,) = check(bridge(case, "folded"), TOKENS, named("bridge-folding"))
-        (ours,) = check(converted(case), TOKENS, named("bridge-folding")) if case != "bloom" else (again,)
+        (again,) = check(bridge(case, "folded"), TOKENS, named("fold-norms"))
     assert "processed already" in again.skipped
-    assert case == "bloom" or "no TransformerBridge" in ours.skipped
 
 
 def test_a_wrong_cache_and_a_wrong_processing_of_a_bridge_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +136,7 @@ def test_a_wrong_cache_and_a_wrong_processing_of_a_bridge_fail(monkeypatch: pyte
         (cached,) = check(model, TOKENS, named("kv-cache"))
         monkeypatch.undo()
         monkeypatch.setattr(TransformerBridge, "enable_compatibility_mode", louder)
-        (processed,) = check(model, TOKENS, named("bridge-folding"))
+        (processed,) = check(model, TOKENS, named("fold-norms"))
     assert cached.failed
     assert processed.failed
     assert min(cached.error, processed.error) > 1e-6
