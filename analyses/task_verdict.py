@@ -78,10 +78,15 @@ def _of_task(one: Asked, heads: Mapping[str, pd.DataFrame]) -> str:
     certain = strongest(heads[one.name])
     if not len(certain):
         return f"{said}; no single head has an effect beyond chance."
-    named = listed([f"{row['name']} {row['share']:.0%}" for _, row in certain.head(NAMED).iterrows()])
+    named = listed([f"{row['name']} {_percent(row['share'])}" for _, row in certain.head(NAMED).iterrows()])
     count = f"{len(certain)} heads have effects" if len(certain) > 1 else "one head has an effect"
     largest = ", the largest " if len(certain) > NAMED else ": "
     return f"{said}; {count} beyond chance{largest}{named} of the difference between the runs."
+
+
+def _percent(share: float) -> str:
+    """Without decimals, but for what would then be 0 %."""
+    return f"{share:.0%}" if abs(share) >= 0.01 else f"{100 * share:.1g}%"
 
 
 def _engine(found: Sequence[Asked]) -> list[str]:

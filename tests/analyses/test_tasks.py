@@ -11,6 +11,7 @@ from analyses import exit_codes
 from analyses.cli import cli
 from analyses.errors import NotApplicableError
 from analyses.task_runs import asked, is_done
+from analyses.task_verdict import _percent
 from analyses.tasks import Options, run
 from interp import built_in, sweep
 from interp.tasks.baseline import Baseline
@@ -135,3 +136,9 @@ def test_the_command_takes_no_text_and_says_whose_prompts_were_read(model_folder
     assert "tiny on the tasks' own prompts" in found.stderr
     manifest = json.loads(found.stdout)["manifest"]
     assert (manifest["tokens"], manifest["tokens_shape"]) == ("the tasks' own prompts", [0, 0])
+
+
+def test_a_small_share_is_not_called_nothing():
+    assert [_percent(share) for share in (0.4548, -0.32, 1.0, 0.0142, -0.0042, 0.00004)] == [
+        "45%", "-32%", "100%", "1%", "-0.4%", "0.004%",
+    ]  # fmt: skip
