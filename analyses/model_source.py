@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadFileError, did_you_mean
+from .packaged_models import PACKAGED_MODELS
 
 DEFAULT = "stdlib-4l"
 
-PACKAGED = ("smollm2",)
+PACKAGED = tuple(model.name for model in PACKAGED_MODELS)
 """Models that a Python package of their own ships."""
 
 

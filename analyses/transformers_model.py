@@ -27,15 +27,21 @@ def transformers_model(path: Path, dtype: torch.dtype) -> Any:
     """The language model as `transformers` runs it, in evaluation mode, with attention that is computed step by step.
 
     Raises:
-        BadFileError: it cannot read what lies there, or would draw weights that are not there, leave some out, or
-            run on numbers that are not finite.
+        BadFileError: neither a folder nor a file of its kind, one that it cannot read, weights that it would draw at
+            random or leave out, or numbers that are not finite.
     """
     from transformers import AutoModelForCausalLM  # takes seconds to import
 
-    given: Any = {**(arguments_for(path) or {}), "attn_implementation": "eager", "output_loading_info": True}
+    given: Any = arguments_for(path)
+    if given is None:
+        raise BadFileError(
+            f"transformers cannot read {str(path)!r}: no GGUF file, and no config.json with a model_type"
+        )
     try:
         with without_foreign_words():
-            answer: Any = AutoModelForCausalLM.from_pretrained(**given, dtype=dtype)
+            answer: Any = AutoModelForCausalLM.from_pretrained(
+                **given, dtype=dtype, attn_implementation="eager", output_loading_info=True
+            )
     except Exception as error:  # errors of several packages
         raise BadFileError(f"transformers cannot read {str(path)!r}: {first_line(error)}") from error
     model, loaded = answer

@@ -57,6 +57,20 @@ def of_transformers(model: Any) -> bool:
     return is_bridge(model) and hasattr(getattr(model.original_model, "config", None), "model_type")
 
 
+_HELD_TO_FORMULAS = {
+    "bloom", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox", "gptj", "granite", "llama", "mistral",
+    "olmo", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen3", "starcoder2",
+}  # fmt: skip
+"""Wrapped models whose angles, activations and sums were compared with what their configs say."""
+
+
+def unknown_formulas(model: Any) -> str | None:
+    """The obstacle of a bridge around a kind of model whose config need not say what is computed."""
+    kind = model.original_model.config.model_type if of_transformers(model) else None
+    known = kind is None or kind in _HELD_TO_FORMULAS
+    return None if known else f"this library does not know what a bridge around {kind!r} computes there"
+
+
 def window(model: Any, layer: int) -> int | None:
     """How many keys a layer of such a bridge sees, as the wrapped model's config says; None for all of them."""
     config = model.original_model.config

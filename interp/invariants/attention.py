@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..biases import bias
+from ..bridge_points import unknown_formulas
 from ..bridge_rotary import Rotation, rotation, score_scale
 from .invariant import EXACT, Invariant
 from .reading import (
@@ -114,6 +115,8 @@ def unknown_positions(model: Any) -> str | None:
     kind = positions(model)
     if norms_queries(model):
         return "queries and keys are normed before their product"
+    if kind == "rotary" and (unknown := unknown_formulas(model)) is not None:
+        return unknown
     known = kind in ("standard", "shortformer", "none") or (kind == "rotary" and rotation(model) is not None)
     return None if known else f"{kind} positions enter the scores in a way this library does not know"
 

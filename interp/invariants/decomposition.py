@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..attribution import Target, attribution
+from ..bridge_points import unknown_formulas
 from ..residual import residual_writes
 from .invariant import Invariant
 from .reading import activations, deviation, soft_capped, stream_is_normalised, worst
@@ -40,10 +41,10 @@ def shares_off_the_logit(model: Any, tokens: Int[Tensor, "batch pos"]) -> float:
 
 
 def cannot_be_taken_apart(model: Any) -> str | None:
-    """The obstacle of a stream that is no sum, or into which only a share of what is written goes."""
+    """The obstacle of a stream that is no sum, into which only a share goes, or of a bridge that is not known."""
     if getattr(model.cfg, "residual_multiplier", 1.0) != 1.0:
         return "only a share of what a head or an MLP writes goes into the stream"
-    return stream_is_normalised(model)
+    return unknown_formulas(model) or stream_is_normalised(model)
 
 
 INVARIANTS = (

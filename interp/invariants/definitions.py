@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..biases import bias
-from ..bridge_points import of_transformers
+from ..bridge_points import of_transformers, unknown_formulas
 from ..hooks import edited
 from .invariant import Invariant
 from .reading import activations, by_layer, deviation, in_layers, positions, post_norm, worst
@@ -147,6 +147,9 @@ def no_known_mlp(model: Any) -> str | None:
     """The obstacle of a model without MLPs, or with an activation function that is not known here."""
     if "blocks.0.hook_mlp_out" not in model.hook_dict or getattr(model.cfg, "attn_only", False):
         return "the model has no MLP"
+    unknown = unknown_formulas(model)
+    if unknown is not None:
+        return unknown
     act = _activation(model)
     return None if act in ACTIVATIONS else f"the activation function {act!r} is not known here"
 

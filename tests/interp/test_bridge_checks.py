@@ -119,6 +119,17 @@ def test_a_bridge_is_taken_apart_cached_and_processed(case: str) -> None:
     assert "processed already" in again.skipped
 
 
+@pytest.mark.parametrize("kind", ["cohere", "falcon"])
+def test_a_kind_of_bridge_that_is_not_known_is_not_said_to_fail(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bridge("llama")
+    some = named("qk-form", "mlp-form", "components-sum", "shares-sum")
+    with running():
+        assert [outcome.passed for outcome in check(model, TOKENS, some)] == [True] * 4
+        monkeypatch.setattr(model.original_model.config, "model_type", kind)
+        for outcome in check(model, TOKENS, some):
+            assert f"a bridge around {kind!r}" in outcome.skipped
+
+
 def test_a_wrong_cache_and_a_wrong_processing_of_a_bridge_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     model, update, process = bridge("llama"), DynamicCache.update, TransformerBridge.enable_compatibility_mode
 
